@@ -1,0 +1,79 @@
+package agreement
+
+import "fmt"
+
+// Explanation says, for people, where an agreement stands.
+type Explanation struct {
+	Summary    string
+	WaitingFor []string
+	Actions    []string // what somebody can do
+}
+
+// Explain reads a state for people.
+func Explain(s State) Explanation {
+	var x Explanation
+	t := turn{s: s}
+	switch s.Phase {
+	case Executing, Verifying:
+		x.Summary = "This node runs the contract on its own copy of the data."
+		x.WaitingFor = []string{"this node"}
+	case Preparing:
+		x.Summary = "This node builds the transaction; it needs the chain for that."
+		x.WaitingFor = []string{"this node", "the chain"}
+	case Collecting:
+		x.WaitingFor = t.missing(func(p Participant) bool { return p.Attested })
+		x.Summary = fmt.Sprintf("Waiting for the answer of %d affiliate(s).", len(x.WaitingFor))
+		if len(x.WaitingFor) == 0 {
+			body, _ := s.Body()
+			x.WaitingFor = t.missing(func(p Participant) bool { return p.Cosigned == body.Round })
+			x.Summary = fmt.Sprintf("All have attested; waiting for %d co-signature(s).", len(x.WaitingFor))
+		}
+		x.Actions = []string{"wait until the deadline", "affiliate agreement cancel " + s.ID.String()}
+	case Broadcasting:
+		x.Summary = "The transaction is out and in no block yet."
+		x.WaitingFor = []string{"the chain"}
+	case Fetching:
+		x.Summary = "This node fetches and checks what it lacks."
+		x.WaitingFor = []string{s.Proposer, "the chain"}
+	case Checking:
+		x.Summary = "This node checks the transaction and asks its policy."
+		x.WaitingFor = []string{"this node", "the chain"}
+	case Deciding:
+		x.Summary = "The result is the same here. A person has to decide."
+		x.WaitingFor = []string{"you"}
+		x.Actions = []string{"affiliate agreement approve " + s.ID.String(), "affiliate agreement reject " + s.ID.String()}
+	case Assented:
+		x.Summary = "This affiliate has agreed; the proposer has to bring it to the chain."
+		x.WaitingFor = []string{s.Proposer, "the chain"}
+	case Closing:
+		x.Summary = "Given up (" + string(s.Code) + "), but a signed transaction can still commit until its timeout."
+		x.WaitingFor = []string{"the chain"}
+	case Indexing:
+		x.Summary = "On chain. This node takes the records into its store and index."
+		x.WaitingFor = []string{"this node"}
+	case Acknowledging:
+		x.Summary = "On chain and indexed here."
+		x.WaitingFor = t.missing(func(p Participant) bool { return p.Acknowledged })
+		if !s.Proposing() {
+			x.WaitingFor = []string{s.Proposer}
+		}
+	case Complete:
+		x.Summary = fmt.Sprintf("Complete: on chain at height %d, indexed and acknowledged.", s.Height)
+	case FailedPhase:
+		x.Summary = fmt.Sprintf("Failed: %s: %s", s.Code, s.Message)
+		x.Actions = []string{advice(s.Code)}
+	}
+	return x
+}
+
+func advice(c Code) string {
+	switch CategoryOf(c) {
+	case FixRequest:
+		return "change the request and propose again"
+	case AskPeer:
+		return "ask the affiliate named above, then propose again"
+	case Retry:
+		return "propose again later"
+	}
+	return "ask this node's operator: see the log"
+}
