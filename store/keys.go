@@ -1,0 +1,144 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// formatVersion is the format of the whole store, under formatKey.
+const formatVersion = 1
+
+// MaxName is the longest name that is part of a key: of a record, a blob, a
+// phase, a cursor or an address, in bytes.
+const MaxName = 255
+
+// Every key begins with one of these bytes. Numbers in keys are big-endian,
+// names that something follows are preceded by their length in one byte, so
+// that keys order as their fields do and no two of them collide.
+// docs/format/store.md describes each; they are never given another meaning.
+const (
+	prefixFormat     = 'v' // format of the store
+	prefixAgreement  = 'a' // agreement id
+	prefixOpen       = 'o' // agreement id
+	prefixPhase      = 'h' // phase, agreement id
+	prefixPhaseCount = 'q' // phase
+	prefixBlob       = 'b' // agreement id, name
+	prefixEffect     = 'e' // agreement id, sequence
+	prefixEvent      = 'n' // sequence
+	prefixEventOf    = 'g' // agreement id, sequence
+	prefixInbox      = 'i' // message id
+	prefixSigned     = 's' // message id
+	prefixConsumed   = 'j' // message id
+	prefixKept       = 'k' // mailbox
+	prefixKeptSealed = 'l' // mailbox
+	prefixKeptExpiry = 'x' // expiry, mailbox
+	prefixRecord     = 'r' // scope, name, height, agreement id
+	prefixCurrent    = 'c' // scope, name
+	prefixContract   = 't' // contract hash
+	prefixCursor     = 'u' // name
+	prefixAffiliate  = 'm' // address
+	prefixObject     = 'O' // object id
+	prefixChunk      = 'C' // object id, index
+	prefixContent    = 'D' // content hash, object id
+	prefixPutting    = 'P' // object id
+)
+
+func key(prefix byte, parts ...[]byte) []byte {
+	n := 1
+	for _, p := range parts {
+		n += len(p)
+	}
+	k := append(make([]byte, 0, n), prefix)
+	for _, p := range parts {
+		k = append(k, p...)
+	}
+	return k
+}
+
+// named is a name that something follows in the key.
+func named(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+
+func number64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func formatKey() []byte                       { return key(prefixFormat) }
+func agreementKey(id agreement.ID) []byte     { return key(prefixAgreement, id[:]) }
+func openKey(id agreement.ID) []byte          { return key(prefixOpen, id[:]) }
+func phaseCountKey(phase string) []byte       { return key(prefixPhaseCount, []byte(phase)) }
+func effectsOf(id agreement.ID) []byte        { return key(prefixEffect, id[:]) }
+func eventKey(seq uint64) []byte              { return key(prefixEvent, number64(seq)) }
+func eventsOf(id agreement.ID) []byte         { return key(prefixEventOf, id[:]) }
+func inboxKey(id agreement.Hash) []byte       { return key(prefixInbox, id[:]) }
+func signedKey(id agreement.Hash) []byte      { return key(prefixSigned, id[:]) }
+func consumedKey(id agreement.Hash) []byte    { return key(prefixConsumed, id[:]) }
+func keptKey(mailbox []byte) []byte           { return key(prefixKept, mailbox) }
+func keptSealedKey(mailbox []byte) []byte     { return key(prefixKeptSealed, mailbox) }
+func contractKey(h agreement.Hash) []byte     { return key(prefixContract, h[:]) }
+func cursorKey(name string) []byte            { return key(prefixCursor, []byte(name)) }
+func affiliateKey(address string) []byte      { return key(prefixAffiliate, []byte(address)) }
+func objectKey(id agreement.Hash) []byte      { return key(prefixObject, id[:]) }
+func chunksOf(id agreement.Hash) []byte       { return key(prefixChunk, id[:]) }
+func contentOf(content agreement.Hash) []byte { return key(prefixContent, content[:]) }
+func puttingKey(id agreement.Hash) []byte     { return key(prefixPutting, id[:]) }
+
+func phaseOf(phase string) []byte { return key(prefixPhase, named(phase)) }
+
+func phaseKey(phase string, id agreement.ID) []byte {
+	return key(prefixPhase, named(phase), id[:])
+}
+
+func blobKey(id agreement.ID, name string) []byte { return key(prefixBlob, id[:], []byte(name)) }
+
+func effectKey(id agreement.ID, seq uint64) []byte {
+	return key(prefixEffect, id[:], number64(seq))
+}
+
+func eventOfKey(id agreement.ID, seq uint64) []byte {
+	return key(prefixEventOf, id[:], number64(seq))
+}
+
+func keptExpiryKey(unix int64, mailbox []byte) []byte {
+	return key(prefixKeptExpiry, number64(uint64(unix)), mailbox) //nolint:gosec // never before 1970
+}
+
+func recordsOf(scope agreement.UUID, name string) []byte {
+	return key(prefixRecord, scope[:], named(name))
+}
+
+func recordKey(scope agreement.UUID, name string, height int64, id agreement.ID) []byte {
+	return key(prefixRecord, scope[:], named(name), number64(uint64(height)), id[:]) //nolint:gosec // checked to be positive
+}
+
+func currentKey(scope agreement.UUID, name string) []byte {
+	return key(prefixCurrent, scope[:], []byte(name))
+}
+
+func chunkKey(id agreement.Hash, index uint32) []byte {
+	return key(prefixChunk, id[:], binary.BigEndian.AppendUint32(nil, index))
+}
+
+func contentKey(content, id agreement.Hash) []byte { return key(prefixContent, content[:], id[:]) }
+
+// lastUUID reads the agreement id at the end of a key.
+func lastUUID(k []byte) (agreement.UUID, error) {
+	if len(k) < 1+len(agreement.UUID{}) {
+		return agreement.UUID{}, damaged("a key of %d bytes is too short for an id", len(k))
+	}
+	return agreement.UUID(k[len(k)-len(agreement.UUID{}):]), nil
+}
+
+// lastHash reads the hash at the end of a key.
+func lastHash(k []byte) (agreement.Hash, error) {
+	if len(k) < 1+len(agreement.Hash{}) {
+		return agreement.Hash{}, damaged("a key of %d bytes is too short for a hash", len(k))
+	}
+	return agreement.Hash(k[len(k)-len(agreement.Hash{}):]), nil
+}
+
+// lastNumber reads the number at the end of a key.
+func lastNumber(k []byte) (uint64, error) {
+	if len(k) < 1+8 {
+		return 0, damaged("a key of %d bytes is too short for a number", len(k))
+	}
+	return binary.BigEndian.Uint64(k[len(k)-8:]), nil
+}
