@@ -1,4 +1,10 @@
+// Package contract owns what contract authors write against: the manifest and
+// the SDK, which compiles natively for tests and to WebAssembly. It never
+// imports anything but the standard library, and never reaches past the host.
 package contract
+
+// ABI is the version of the interface between contracts and host.
+const ABI = 1
 
 // Manifest is what a contract says of itself; describe() returns it as JSON.
 // Unknown fields are refused, so that a typing error can't weaken a contract.
