@@ -7,17 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
-	cmtdb "github.com/cometbft/cometbft-db"
 	"github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
-	dbm "github.com/cosmos/cosmos-db"
 	"github.com/cosmos/cosmos-sdk/server"
 )
 
@@ -30,12 +27,6 @@ type Node struct {
 	comet    *node.Node
 	halted   chan string // gets the cause when consensus stops by itself
 	log      *slog.Logger
-}
-
-// databases says where a node keeps what it must not forget.
-type databases struct {
-	app   func() (dbm.DB, error)
-	comet config.DBProvider
 }
 
 // Open opens the validator whose home Init wrote. Nothing runs before Run. A
@@ -55,10 +46,7 @@ func Open(home string, log *slog.Logger) (*Node, error) {
 			return nil, fmt.Errorf("the home %s is incomplete: %w", home, err)
 		}
 	}
-	return newNode(s, c, databases{
-		app:   func() (dbm.DB, error) { return dbm.NewGoLevelDB("application", filepath.Join(home, "data"), nil) },
-		comet: config.DefaultDBProvider,
-	}, log)
+	return newNode(s, c, onDisk(home), log)
 }
 
 func newNode(s settings, c *config.Config, db databases, log *slog.Logger) (*Node, error) {
@@ -148,6 +136,3 @@ func (n *Node) Run(ctx context.Context) error {
 	n.log.Info("validator stopped", "height", n.app.LastBlockHeight())
 	return failure
 }
-
-// memoryDB keeps a test chain's databases in memory.
-func memoryDB(*config.DBContext) (cmtdb.DB, error) { return cmtdb.NewMemDB(), nil }

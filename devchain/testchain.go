@@ -11,7 +11,6 @@ import (
 
 	"github.com/cometbft/cometbft/crypto"
 	cmttypes "github.com/cometbft/cometbft/types"
-	dbm "github.com/cosmos/cosmos-db"
 )
 
 const (
@@ -75,7 +74,7 @@ func openTest(t testing.TB, g Genesis) (*Node, error) {
 	if err := document.SaveAs(c.GenesisFile()); err != nil {
 		return nil, fmt.Errorf("writing the genesis document: %w", err)
 	}
-	return newNode(s, c, databases{app: func() (dbm.DB, error) { return dbm.NewMemDB(), nil }, comet: memoryDB}, slog.New(slog.DiscardHandler))
+	return newNode(s, c, inMemory(), slog.New(slog.DiscardHandler))
 }
 
 // runTest runs n until the test ends, and waits for its second block.
