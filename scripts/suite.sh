@@ -1,0 +1,116 @@
+#!/bin/sh
+# Runs the slower suites by name; without a name it lists them. It fails when a
+# suite fails, and when one can't run here, unless --may-skip is given.
+set -eu
+export GOFLAGS=
+
+list() {
+	cat <<'END'
+name         needs               takes     what
+kill         Go                  4 min     kill -9 of each daemon at several moments of an agreement
+gossip       Go                  1 min     a proposal reaches a party that no stream reaches
+validators4  Go                  1 min     the main job on a chain of four validators
+affiliates5  Go                  1 min     the main job with two affiliates that are never a party
+race         Go, a C compiler    6 min     go test -race of all packages but the chain's
+generate     Go                  2 min     generated code is what the protobuf files give
+lint         Go                  6 min     golangci-lint (its first build is most of the time)
+END
+}
+
+# Built from source; the first time takes about five minutes on two cores.
+golangci=v2.15.0
+
+cd "$(dirname "$0")/.."
+root=$(pwd)
+
+# debian COMMAND PACKAGE installs a Debian package for a command that is missing.
+debian() {
+	if command -v "$1" >/dev/null 2>&1; then
+		return 0
+	fi
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+		return 1
+	fi
+	echo "installing the Debian package $2" >&2
+	{ apt-get update -qq && apt-get install -y -qq "$2"; } >&2
+}
+
+skip() {
+	echo "suite $1 can't run here: $2" >&2
+	if [ "$may_skip" = yes ]; then
+		return 0
+	fi
+	return 1
+}
+
+race() {
+	if ! debian gcc gcc; then
+		skip race "there is no C compiler (install gcc)"
+		return
+	fi
+	packages=$(go list ./... | grep -v -e /chainclient -e /devchain -e /cmd/ -e /testnet -e /examples/)
+	# shellcheck disable=SC2086 # one argument a package
+	CGO_ENABLED=1 go test -race $packages
+}
+
+lint() {
+	if [ ! -x "$root/.cache/bin/golangci-lint-$golangci" ]; then
+		echo "building golangci-lint $golangci" >&2
+		GOBIN="$root/.cache/bin" go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$golangci"
+		mv "$root/.cache/bin/golangci-lint" "$root/.cache/bin/golangci-lint-$golangci"
+	fi
+	"$root/.cache/bin/golangci-lint-$golangci" run ./...
+}
+
+run() {
+	case "$1" in
+	kill | gossip) ./scripts/testnet.sh suite "$1" ;;
+	validators4) ./scripts/testnet.sh --validators 4 ;;
+	affiliates5) ./scripts/testnet.sh --affiliates 5 ;;
+	race) race ;;
+	lint) lint ;;
+	generate) ./scripts/generate.sh --check ;;
+	*)
+		echo "there is no suite $1; these are:" >&2
+		list >&2
+		return 2
+		;;
+	esac
+}
+
+may_skip=no
+names=
+for arg in "$@"; do
+	case "$arg" in
+	--may-skip) may_skip=yes ;;
+	-h | --help)
+		list
+		exit 0
+		;;
+	-*)
+		echo "usage: suite.sh [--may-skip] [NAME…]" >&2
+		exit 2
+		;;
+	*) names="$names $arg" ;;
+	esac
+done
+if [ -z "$names" ]; then
+	list
+	exit 0
+fi
+
+failed=
+for name in $names; do
+	echo "== suite $name"
+	# A command whose status is tested doesn't stop the script (set -e).
+	if run "$name"; then
+		echo "== suite $name passed"
+	else
+		echo "== suite $name FAILED" >&2
+		failed="$failed $name"
+	fi
+done
+if [ -n "$failed" ]; then
+	echo "failed:$failed" >&2
+	exit 1
+fi
