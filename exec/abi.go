@@ -1,0 +1,165 @@
+package exec
+
+import (
+	"context"
+	"math"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// hostFunction is a function that modules can import.
+type hostFunction struct {
+	signature signature
+	run       func(c *call, m api.Memory, args []uint64) uint64
+}
+
+// moduleAffiliate is the module that ABI 1 is imported from.
+const moduleAffiliate = "affiliate"
+
+// maxValueName is the longest name of a value that a contract asks for, bytes.
+const maxValueName = 256
+
+// affiliateFunctions are the functions of ABI 1.
+func affiliateFunctions() map[string]hostFunction {
+	return map[string]hostFunction{
+		"size":   {sig("iii:I"), abiSize},
+		"read":   {sig("iiiiii:i"), abiRead},
+		"output": {sig("ii:"), abiOutput},
+		"fail":   {sig("iiii:"), abiFail},
+		"log":    {sig("iii:"), abiLog},
+	}
+}
+
+// sig writes a signature: i for i32, I for i64.
+func sig(text string) signature {
+	b := []byte(text)
+	for i, c := range b {
+		switch c {
+		case 'i':
+			b[i] = typeI32
+		case 'I':
+			b[i] = typeI64
+		}
+	}
+	return signature(b)
+}
+
+// importSignature tells the type of a function that modules may import.
+func importSignature(module, name string) (signature, bool) {
+	var f hostFunction
+	switch module {
+	case moduleAffiliate:
+		f = affiliateFunctions()[name]
+	case moduleWASI:
+		return wasiSignature(name)
+	}
+	return f.signature, f.run != nil
+}
+
+// provide makes a module of host functions.
+func provide(ctx context.Context, r wazero.Runtime, name string, functions map[string]hostFunction) error {
+	b := r.NewHostModuleBuilder(name)
+	for name, f := range functions {
+		params, results := valueTypes(f.signature)
+		run := api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
+			r := f.run(callOf(ctx), mod.Memory(), stack)
+			if len(results) > 0 {
+				stack[0] = r
+			}
+		})
+		b = b.NewFunctionBuilder().WithGoModuleFunction(run, params, results).Export(name)
+	}
+	_, err := b.Instantiate(ctx)
+	return err
+}
+
+func valueTypes(s signature) (params, results []api.ValueType) {
+	list := &params
+	for _, t := range []byte(s) {
+		if t == ':' {
+			list = &results
+			continue
+		}
+		*list = append(*list, t)
+	}
+	return params, results
+}
+
+// view returns a part of the module's memory, valid during the host call.
+func view(m api.Memory, ptr, length uint64) []byte {
+	b, ok := m.Read(uint32(ptr), uint32(length)) //nolint:gosec // i32 arguments
+	if !ok {
+		trap("a host call outside of the module's memory")
+	}
+	return b
+}
+
+// value finds a value that the function may see.
+func (c *call) value(m api.Memory, kind, name, length uint64) ([]byte, bool) {
+	if c.initialising {
+		trap("values can't be read while the module initialises itself")
+	}
+	if uint32(length) > maxValueName || uint32(kind) >= uint32(len(c.values)) { //nolint:gosec // i32 arguments
+		return nil, false
+	}
+	b, ok := c.values[uint32(kind)][string(view(m, name, length))] //nolint:gosec // checked above
+	return b, ok
+}
+
+func abiSize(c *call, m api.Memory, a []uint64) uint64 {
+	b, ok := c.value(m, a[0], a[1], a[2])
+	if !ok {
+		return math.MaxUint64 // -1
+	}
+	return uint64(len(b))
+}
+
+func abiRead(c *call, m api.Memory, a []uint64) uint64 {
+	b, ok := c.value(m, a[0], a[1], a[2])
+	if !ok {
+		return math.MaxUint32 // -1
+	}
+	offset, length := uint64(uint32(a[4])), uint64(uint32(a[5])) //nolint:gosec // i32 arguments
+	b = b[min(offset, uint64(len(b))):]
+	b = b[:min(length, uint64(len(b)), math.MaxInt32)]
+	return uint64(copy(view(m, a[3], uint64(len(b))), b)) //nolint:gosec // a length is never negative
+}
+
+func abiOutput(c *call, m api.Memory, a []uint64) uint64 {
+	switch b := view(m, a[0], a[1]); {
+	case c.initialising:
+		trap("there is no output while the module initialises itself")
+	case c.done:
+		trap("a second output")
+	case int64(len(b)) > c.outputLimit:
+		c.end(CodeOutputLimit, "an output of %d bytes; at most %d are allowed", len(b), c.outputLimit)
+	default:
+		c.output, c.done = append([]byte{}, b...), true
+	}
+	return 0
+}
+
+func abiFail(c *call, m api.Memory, a []uint64) uint64 {
+	if c.initialising {
+		trap("a module can't fail while it initialises itself")
+	}
+	message := view(m, a[2], a[3])
+	code, text := cleanCode(string(head(view(m, a[0], a[1]), maxCode+1)), cleanText(string(head(message, maxMessage)), maxMessage))
+	c.end(code, "%s", text)
+	return 0
+}
+
+func abiLog(c *call, m api.Memory, a []uint64) uint64 {
+	line := string(head(view(m, a[1], a[2]), maxLogLine))
+	switch uint32(a[0]) { //nolint:gosec // i32 argument
+	case 2:
+		line = "warning: " + line
+	case 3:
+		line = "error: " + line
+	}
+	c.log.add(line)
+	return 0
+}
+
+func head(b []byte, most int) []byte { return b[:min(len(b), most)] }

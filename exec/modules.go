@@ -1,0 +1,173 @@
+package exec
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// loadedModule is a module that is compiled in memory.
+type loadedModule struct {
+	compiled wazero.CompiledModule
+	contract *Contract // once it has described itself
+	size     int64     // bytes of WebAssembly
+	users    int       // runs that need it now
+	used     uint64    // when it was last asked for, in requests
+}
+
+// loadedModules are the modules that are compiled in memory, within a limit of
+// bytes that only modules in use may exceed. The engine's lock guards it.
+type loadedModules struct {
+	byHash   map[agreement.Hash]*loadedModule
+	limit    int64
+	size     int64
+	requests uint64
+}
+
+// find returns a module and makes the caller one of its users.
+func (l *loadedModules) find(hash agreement.Hash) *loadedModule {
+	m := l.byHash[hash]
+	if m != nil {
+		l.requests++
+		m.used, m.users = l.requests, m.users+1
+	}
+	return m
+}
+
+// add takes a new module, makes the caller its user, and drops the ones that
+// were not used for longest where the limit demands it.
+func (l *loadedModules) add(ctx context.Context, hash agreement.Hash, compiled wazero.CompiledModule, size int64) *loadedModule {
+	l.byHash[hash] = &loadedModule{compiled: compiled, size: size}
+	l.size += size
+	m := l.find(hash)
+	for l.size > l.limit {
+		hash, oldest := l.oldest()
+		if oldest == nil {
+			break
+		}
+		_ = oldest.compiled.Close(ctx) // frees memory; it has no way to fail
+		l.size -= oldest.size
+		delete(l.byHash, hash)
+	}
+	return m
+}
+
+func (l *loadedModules) oldest() (agreement.Hash, *loadedModule) {
+	var hash agreement.Hash
+	var oldest *loadedModule
+	for h, m := range l.byHash {
+		if m.users == 0 && (oldest == nil || m.used < oldest.used) {
+			hash, oldest = h, m
+		}
+	}
+	return hash, oldest
+}
+
+// moduleFiles keeps the modules that were loaded, so that one which was
+// dropped from memory can be compiled again: on disk, in memory where there is
+// no directory.
+type moduleFiles struct {
+	dir, native string // of modules, and of their native code
+
+	mu     *sync.Mutex // guards memory
+	memory map[agreement.Hash][]byte
+}
+
+// openModuleFiles makes the directories, which nobody else may read or write:
+// the native code in them is run as it is.
+func openModuleFiles(cacheDir string) (moduleFiles, error) {
+	f := moduleFiles{mu: new(sync.Mutex), memory: make(map[agreement.Hash][]byte)}
+	if cacheDir == "" {
+		return f, nil
+	}
+	version := filepath.Join(cacheDir, "wazero-"+engineVersion)
+	f.dir, f.native = filepath.Join(version, "modules"), filepath.Join(version, "native")
+	for _, dir := range []string{cacheDir, version, f.dir, f.native} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return f, fmt.Errorf("making the cache of compiled modules: %w", err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a directory
+			return f, fmt.Errorf("closing the cache of compiled modules to others: %w", err)
+		}
+	}
+	return f, removeOthers(cacheDir, version)
+}
+
+// removeOthers removes what other versions of the engine left.
+func removeOthers(cacheDir, version string) error {
+	versions, err := filepath.Glob(filepath.Join(cacheDir, "wazero-*"))
+	if err != nil {
+		return fmt.Errorf("reading the cache of compiled modules: %w", err)
+	}
+	for _, v := range versions {
+		if v == version {
+			continue
+		}
+		if err := os.RemoveAll(v); err != nil {
+			return fmt.Errorf("clearing the cache of compiled modules: %w", err)
+		}
+	}
+	return nil
+}
+
+// keep stores a module under its hash, whole or not at all.
+func (f moduleFiles) keep(hash agreement.Hash, module []byte) error {
+	if f.dir == "" {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.memory[hash] = module
+		return nil
+	}
+	path := filepath.Join(f.dir, hash.String())
+	if info, err := os.Stat(path); err == nil && info.Size() == int64(len(module)) {
+		return nil
+	}
+	temp, err := os.CreateTemp(f.dir, "new-*")
+	if err != nil {
+		return fmt.Errorf("keeping a module: %w", err)
+	}
+	_, err = temp.Write(module)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temp.Name())
+		return fmt.Errorf("keeping a module: %w", err)
+	}
+	return nil
+}
+
+// read returns a module that was kept. One that is damaged is forgotten.
+func (f moduleFiles) read(hash agreement.Hash) ([]byte, error) {
+	unknown := agreement.Errorf(agreement.CodeUnknownContract, "the module %s isn't loaded", hash)
+	if f.dir == "" {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if module, ok := f.memory[hash]; ok {
+			return module, nil
+		}
+		return nil, unknown
+	}
+	path := filepath.Join(f.dir, hash.String())
+	module, err := os.ReadFile(path) //nolint:gosec // our own directory
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, unknown
+	} else if err != nil {
+		return nil, fmt.Errorf("reading a module: %w", err)
+	}
+	if agreement.Hash(sha256.Sum256(module)) != hash {
+		_ = os.Remove(path)
+		return nil, agreement.Errorf(agreement.CodeDamaged, "the kept module %s is damaged", hash).
+			WithHint("it was removed from the cache; load the contract again")
+	}
+	return module, nil
+}
