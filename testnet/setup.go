@@ -43,26 +43,25 @@ func (n *Net) makeAffiliate(ctx context.Context, i, port int) (*Affiliate, error
 		return nil, err
 	}
 	out, err := run(ctx, n.build.Affiliate, "init", "--home", home, "--name", name, "--unprotected",
-		"--chain-id", chainID, "--output", "json")
+		"--chain-id", chainID, "--prefix", prefix, "--output", "json")
 	if err != nil {
 		return nil, fmt.Errorf("making the home of %s: %w", name, err)
 	}
 	var keys struct {
 		Address    string `json:"address"`
-		AccountKey string `json:"account_key"` // hexadecimal
+		AccountKey []byte `json:"account_key"`
 		PeerID     string `json:"peer_id"`
 	}
 	if err := json.Unmarshal(out, &keys); err != nil {
 		return nil, fmt.Errorf("reading what init printed for %s: %w", name, err)
 	}
-	key, err := hex.DecodeString(keys.AccountKey)
-	if err != nil || len(key) == 0 || keys.Address == "" || keys.PeerID == "" {
+	if len(keys.AccountKey) == 0 || keys.Address == "" || keys.PeerID == "" {
 		return nil, fmt.Errorf("init printed no address, account key or peer id for %s: %s", name, out)
 	}
 	return &Affiliate{
 		Process: &Process{Name: name, Path: n.build.Affiliate, Args: []string{"start", "--home", home}, Log: n.logFile(name)},
 		Home:    home, Config: filepath.Join(home, "affiliate.toml"), Socket: socket,
-		Address: keys.Address, AccountKey: key, PeerID: keys.PeerID,
+		Address: keys.Address, AccountKey: keys.AccountKey, PeerID: keys.PeerID,
 		Listen: []string{
 			fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port),
 			fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port),
