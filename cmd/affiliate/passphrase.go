@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+const (
+	passphraseEnv = "AFFILIATE_PASSPHRASE"
+	maxPassphrase = 1024 // bytes
+	minPassphrase = 8    // bytes, of a new one; the keyring's own limit
+)
+
+// passphrase finds the passphrase of the keys: in the file if one is named,
+// in the environment, or by asking on the terminal. A new one is asked twice.
+func (a *app) passphrase(file string, isNew bool) ([]byte, error) {
+	pass, err := a.findPassphrase(file, isNew)
+	if err != nil {
+		return nil, err
+	}
+	if len(pass) > maxPassphrase {
+		return nil, fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
+	}
+	if isNew && len(pass) < minPassphrase {
+		return nil, withHint(fmt.Errorf("the passphrase has fewer than %d bytes", minPassphrase), "choose a longer one")
+	}
+	if len(pass) == 0 {
+		return nil, errors.New("the passphrase is empty")
+	}
+	return pass, nil
+}
+
+func (a *app) findPassphrase(file string, isNew bool) ([]byte, error) {
+	if file != "" {
+		return readPassphrase(file)
+	}
+	if env := a.getenv(passphraseEnv); env != "" {
+		return []byte(env), nil
+	}
+	if !terminal(a.stdin) {
+		return nil, withHint(errors.New("the keys need a passphrase, and there is no terminal to ask on"),
+			"set %s, or use --passphrase-file FILE", passphraseEnv)
+	}
+	pass, err := a.ask("Passphrase of this affiliate's keys: ")
+	if err != nil || !isNew {
+		return pass, err
+	}
+	again, err := a.ask("The same again: ")
+	if err == nil && !bytes.Equal(pass, again) {
+		err = errors.New("the two passphrases differ")
+	}
+	return pass, err
+}
+
+func readPassphrase(file string) ([]byte, error) {
+	f, err := os.Open(file) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return nil, withHint(fmt.Errorf("the passphrase file %s can be read by other users", file), "chmod 600 %s", file)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxPassphrase+2))
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), nil
+}
+
+func (a *app) ask(prompt string) ([]byte, error) {
+	f, ok := a.stdin.(*os.File)
+	if !ok {
+		return nil, errors.New("standard input is not a terminal")
+	}
+	fmt.Fprint(a.stderr, prompt)                //nolint:errcheck // the answer fails, too
+	pass, err := term.ReadPassword(int(f.Fd())) //nolint:gosec // a file descriptor is small
+	fmt.Fprintln(a.stderr)                      //nolint:errcheck // ends the line
+	if err != nil {
+		return nil, fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return pass, nil
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"affiliate": func() { os.Exit(mainExit()) }})
+}
+
+// The scripts in testdata/script are the specification of the command line.
+// A fake node serves $NODE; $HOME is a directory that has nothing.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			home := filepath.Join(e.WorkDir, "user")
+			if err := os.Mkdir(home, 0o700); err != nil {
+				return err
+			}
+			node := filepath.Join(e.WorkDir, "node.sock")
+			stop, err := serveFake(node)
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { stop() }) //nolint:errcheck // only a test's socket
+			e.Vars = append(e.Vars, "HOME="+home, "NODE="+node, "LENDER="+lender, "INVESTOR="+investor, "COMPLETES="+completes, "FAILS="+fails)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits,
+			"mode":  mode,
+			"stale": stale,
+			"zeros": zeros,
+		},
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+	})
+}
+
+// exits STATUS affiliate ARGS… runs the command and compares its status.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS PROGRAM ARGS…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit, ok := err.(interface{ ExitCode() int }); ok {
+		got = strconv.Itoa(exit.ExitCode())
+	} else if err != nil {
+		ts.Check(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// mode MODE FILE compares a file's permissions.
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := "0" + strconv.FormatInt(int64(info.Mode().Perm()), 8); (got == args[0]) == neg {
+		ts.Fatalf("%s has mode %s", args[1], got)
+	}
+}
+
+// stale FILE leaves a socket that nobody serves.
+func stale(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(leaveSocket(ts.MkAbs(args[0])))
+}
+
+// zeros FILE SIZE writes a large file.
+func zeros(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(f.Truncate(n))
+	ts.Check(f.Close())
+}
