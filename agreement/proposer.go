@@ -166,11 +166,14 @@ func (t *turn) refused(from string, reason, code Code, text string) {
 	}
 }
 
-// callOff ends the agreement and tells everybody. The proposer hasn't signed
-// yet (or its bodies have timed out), so nothing can commit.
+// callOff ends the agreement and tells everybody who has heard of it. The
+// proposer hasn't signed yet (or its bodies have timed out), so nothing can
+// commit.
 func (t *turn) callOff(code Code, text, cause string) {
 	t.fail(code, text, cause)
-	t.toOthers(SendCancellation, 0)
+	if len(t.s.Bodies) > 0 {
+		t.toOthers(SendCancellation, 0)
+	}
 }
 
 func (t *turn) cancelRequested(reason string) error {

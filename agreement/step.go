@@ -172,6 +172,8 @@ func (t *turn) undeliverable(e Undeliverable) {
 	case e.Kind == SendProposal && (t.s.Phase == Collecting || t.s.Phase == Preparing):
 		t.s.each(e.To, func(p *Participant) { p.Refused, p.Reason = e.Code, e.Text })
 		t.callOff(CodePeerRefused, fmt.Sprintf("%s refuses the proposal: %s", e.To, e.Text), e.To)
+	case e.Kind == SendAssent && t.s.Phase == Assented:
+		t.giveUp(e.Code, "the assent can't be delivered: "+e.Text, t.s.Proposer)
 	case e.Kind == SendAcknowledgement && t.s.Phase == Acknowledging:
 		t.complete("the proposer doesn't take the acknowledgement")
 	}
