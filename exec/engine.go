@@ -241,6 +241,7 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	if err != nil {
 		return nil, err
 	}
+	e.makeRoom(ctx, int64(len(module)))
 	compiled, err := compile(ctx, r, admitted)
 	if err != nil {
 		return nil, err
@@ -248,7 +249,13 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	debug.FreeOSMemory() // compiling leaves much more garbage than anything else here
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.loaded.add(ctx, hash, compiled, int64(len(module))), nil
+	return e.loaded.add(hash, compiled, int64(len(module))), nil
+}
+
+func (e *Engine) makeRoom(ctx context.Context, size int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.loaded.makeRoom(ctx, size)
 }
 
 // compile turns an admitted module into native code. What still is wrong with

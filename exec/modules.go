@@ -43,22 +43,25 @@ func (l *loadedModules) find(hash agreement.Hash) *loadedModule {
 	return m
 }
 
-// add takes a new module, makes the caller its user, and drops the ones that
-// were not used for longest where the limit demands it.
-func (l *loadedModules) add(ctx context.Context, hash agreement.Hash, compiled wazero.CompiledModule, size int64) *loadedModule {
-	l.byHash[hash] = &loadedModule{compiled: compiled, size: size}
-	l.size += size
-	m := l.find(hash)
-	for l.size > l.limit {
+// makeRoom drops the modules that were not used for longest, until one of the
+// given size fits or all others are in use.
+func (l *loadedModules) makeRoom(ctx context.Context, size int64) {
+	for l.size+size > l.limit {
 		hash, oldest := l.oldest()
 		if oldest == nil {
-			break
+			return
 		}
 		_ = oldest.compiled.Close(ctx) // frees memory; it has no way to fail
 		l.size -= oldest.size
 		delete(l.byHash, hash)
 	}
-	return m
+}
+
+// add takes a new module and makes the caller its user.
+func (l *loadedModules) add(hash agreement.Hash, compiled wazero.CompiledModule, size int64) *loadedModule {
+	l.byHash[hash] = &loadedModule{compiled: compiled, size: size}
+	l.size += size
+	return l.find(hash)
 }
 
 func (l *loadedModules) oldest() (agreement.Hash, *loadedModule) {

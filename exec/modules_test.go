@@ -49,7 +49,9 @@ type buildError struct {
 	err        error
 }
 
-func (e *buildError) Error() string { return "building " + e.name + ": " + e.err.Error() + "\n" + e.text }
+func (e *buildError) Error() string {
+	return "building " + e.name + ": " + e.err.Error() + "\n" + e.text
+}
 
 func module(t testing.TB, name string) []byte {
 	t.Helper()

@@ -11,7 +11,7 @@ import (
 )
 
 // The contract works on the same kind of scope as the loan contract.
-var payment = contract.Serve(contract.Contract{
+var contractOfPayments = contract.Serve(contract.Contract{
 	Manifest: contract.Manifest{
 		ABI:     contract.ABI,
 		Name:    "payment",

@@ -1,0 +1,184 @@
+// Package contracttest owns the harness that runs a contract natively in its
+// author's tests. It never runs WebAssembly, and gives a handler nothing that
+// the real host wouldn't.
+package contracttest
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/contract"
+)
+
+// Case is what an agreement brings to a contract. A value is []byte as it is,
+// or anything else as JSON.
+type Case struct {
+	Inputs   map[string]any
+	Existing map[string]any
+	Parties  []contract.Party // default: one for each role, named after it
+	Invoker  string           // default: the first party
+	Scope    string           // UUID; default: a fixed one
+	Session  string           // UUID; default: a fixed one
+	Time     time.Time        // default: 2 January 2026, 03:04:05 UTC
+}
+
+// Result is what one function made.
+type Result struct {
+	Function string
+	Record   string
+	Outcome  agreement.Outcome
+	Content  []byte            // of a PASS; canonical when the record is JSON
+	Failure  *contract.Failure // of a FAIL
+	Log      []string
+}
+
+// JSON reads the record into the variable that into points to.
+func (r Result) JSON(into any) error {
+	if r.Failure != nil {
+		return fmt.Errorf("%s failed: %w", r.Function, r.Failure)
+	}
+	if r.Outcome != agreement.Pass {
+		return fmt.Errorf("%s ended as %s", r.Function, r.Outcome)
+	}
+	return json.Unmarshal(r.Content, into)
+}
+
+// Run runs the functions of a contract in order, as a host does: each sees
+// only the values that the manifest lists for it, a skip rule is applied, JSON
+// becomes canonical, and the first FAIL ends it. The error is about the
+// manifest or the case.
+func Run(c contract.Contract, k Case) ([]Result, error) {
+	doc, err := json.Marshal(c.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("writing the manifest: %w", err)
+	}
+	if _, err := contract.Parse(doc); err != nil {
+		return nil, err
+	}
+	inputs, err := values("input", c.Manifest.Inputs, k.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	existing, err := values("existing record", c.Manifest.Existing, k.Existing)
+	if err != nil {
+		return nil, err
+	}
+	about, err := k.context(c.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	var results []Result
+	for _, f := range c.Manifest.Functions {
+		handler, ok := c.Functions[f.Name]
+		if !ok {
+			return nil, fmt.Errorf("the contract has no handler for %s", f.Name)
+		}
+		h := &host{values: [3]map[string][]byte{only(inputs, f.Inputs), only(existing, f.Existing), about}}
+		r := Result{Function: f.Name, Record: f.Record.Name, Outcome: agreement.Skip}
+		if _, skip := existing[f.SkipIf]; !skip {
+			r.Outcome, r.Content, r.Failure = run(handler, h, f.Record)
+		}
+		r.Log = h.log
+		if results = append(results, r); r.Outcome == agreement.Fail {
+			break
+		}
+	}
+	return results, nil
+}
+
+func run(handler contract.Handler, h *host, rec contract.RecordSpec) (agreement.Outcome, []byte, *contract.Failure) {
+	result, err := handler(contract.NewCall(h))
+	if err != nil {
+		return agreement.Fail, nil, contract.AsFailure(err)
+	}
+	content, err := contract.Encode(result)
+	if err == nil && rec.JSON() {
+		content, err = agreement.Canonical(content)
+	}
+	if err != nil {
+		return agreement.Fail, nil, &contract.Failure{Code: "BAD_OUTPUT", Message: err.Error()}
+	}
+	return agreement.Pass, content, nil
+}
+
+func values(what string, specs []contract.ValueSpec, given map[string]any) (map[string][]byte, error) {
+	all := make(map[string][]byte)
+	for _, s := range specs {
+		v, ok := given[s.Name]
+		if !ok {
+			if !s.Optional {
+				return nil, fmt.Errorf("the contract needs the %s %q", what, s.Name)
+			}
+			continue
+		}
+		b, err := contract.Encode(v)
+		if err == nil && s.JSON() {
+			b, err = agreement.Canonical(b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the %s %q: %w", what, s.Name, err)
+		}
+		all[s.Name] = b
+	}
+	for name := range given {
+		if _, ok := all[name]; !ok {
+			return nil, fmt.Errorf("the contract has no %s %q", what, name)
+		}
+	}
+	return all, nil
+}
+
+func (k Case) context(m contract.Manifest) (map[string][]byte, error) {
+	if k.Parties == nil {
+		for _, r := range m.Roles {
+			k.Parties = append(k.Parties, contract.Party{Address: "tp1" + r.Role, Role: r.Role})
+		}
+	}
+	if k.Invoker == "" {
+		k.Invoker = k.Parties[0].Address
+	}
+	if k.Scope == "" {
+		k.Scope = "11111111-1111-4111-8111-111111111111"
+	}
+	if k.Session == "" {
+		k.Session = "22222222-2222-4222-8222-222222222222"
+	}
+	if k.Time.IsZero() {
+		k.Time = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	}
+	parties, err := json.Marshal(k.Parties)
+	if err != nil {
+		return nil, fmt.Errorf("writing the parties: %w", err)
+	}
+	return map[string][]byte{
+		contract.ContextScope: []byte(k.Scope), contract.ContextSession: []byte(k.Session),
+		contract.ContextInvoker: []byte(k.Invoker), contract.ContextParties: parties,
+		contract.ContextTime: []byte(k.Time.UTC().Format(time.RFC3339Nano)),
+	}, nil
+}
+
+func only(all map[string][]byte, names []string) map[string][]byte {
+	some := make(map[string][]byte)
+	for _, name := range names {
+		if b, ok := all[name]; ok {
+			some[name] = b
+		}
+	}
+	return some
+}
+
+// host gives a handler what one function may see.
+type host struct {
+	values [3]map[string][]byte
+	log    []string
+}
+
+func (h *host) Value(kind int, name string) ([]byte, bool) {
+	b, ok := h.values[kind][name]
+	return slices.Clone(b), ok
+}
+
+func (h *host) Log(line string) { h.log = append(h.log, line) }
