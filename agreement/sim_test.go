@@ -279,7 +279,7 @@ func (w *world) randomStep() {
 	case k < 18:
 		w.takeBlock(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"))
 	case k == 18:
-		w.now = w.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(w.t, "seconds")) * time.Second)
+		w.now = w.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(w.t, "seconds")) * time.Second)
 		w.apply(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"), Tick{})
 	default:
 		w.person(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"))
