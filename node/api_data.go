@@ -1,0 +1,224 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/chainclient"
+	"github.com/affiliate-node/affiliate/store"
+)
+
+// contractAPI implements ContractService.
+type contractAPI struct{ n *Node }
+
+// PublishContract stores a module and writes its specifications to the chain.
+func (a contractAPI) PublishContract(ctx context.Context, req *connect.Request[affiliatev1.PublishContractRequest]) (*connect.Response[affiliatev1.PublishContractResponse], error) {
+	c, tx, err := a.n.publish(ctx, req.Msg.Module)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&affiliatev1.PublishContractResponse{Contract: viewContract(c), TxHash: tx}), nil
+}
+
+// ListContracts lists what this node has published or been proposed.
+func (a contractAPI) ListContracts(context.Context, *connect.Request[affiliatev1.ListContractsRequest]) (*connect.Response[affiliatev1.ListContractsResponse], error) {
+	all, err := a.n.store.Contracts()
+	if err != nil {
+		return nil, err
+	}
+	out := &affiliatev1.ListContractsResponse{}
+	for _, c := range all {
+		out.Contracts = append(out.Contracts, viewContract(c))
+	}
+	return connect.NewResponse(out), nil
+}
+
+// GetContract finds one contract.
+func (a contractAPI) GetContract(_ context.Context, req *connect.Request[affiliatev1.GetContractRequest]) (*connect.Response[affiliatev1.Contract], error) {
+	c, err := a.n.findContract(req.Msg.Contract)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(viewContract(c)), nil
+}
+
+func viewContract(c store.Contract) *affiliatev1.Contract {
+	return &affiliatev1.Contract{
+		Hash: c.Hash.String(), Name: c.Name, Version: c.Version, Manifest: c.Manifest,
+		SpecificationId: chainclient.ContractSpecAddress(agreement.ContractSpecificationID(c.Hash)),
+		ModuleHash:      c.Module[:], ModuleSize: c.Size,
+	}
+}
+
+// recordAPI implements RecordService.
+type recordAPI struct{ n *Node }
+
+// GetRecord returns the current record of a name, with its content.
+func (a recordAPI) GetRecord(_ context.Context, req *connect.Request[affiliatev1.GetRecordRequest]) (*connect.Response[affiliatev1.Record], error) {
+	scope, err := scopeOf(req.Msg.ScopeId)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.n.store.Record(scope, req.Msg.Name)
+	if errors.Is(err, agreement.ErrNotFound) {
+		return nil, agreement.Errorf(agreement.CodeNotFound, "no record %q of scope %s is held here", req.Msg.Name, req.Msg.ScopeId).
+			WithHint("only parties of an agreement hold its records")
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := viewRecord(r)
+	if out.Content, _, err = a.n.content(r.Content); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(out), nil
+}
+
+// GetRecordHistory lists all that a record has been, newest first.
+func (a recordAPI) GetRecordHistory(_ context.Context, req *connect.Request[affiliatev1.GetRecordHistoryRequest]) (*connect.Response[affiliatev1.GetRecordHistoryResponse], error) {
+	scope, err := scopeOf(req.Msg.ScopeId)
+	if err != nil {
+		return nil, err
+	}
+	history, err := a.n.store.RecordHistory(scope, req.Msg.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := &affiliatev1.GetRecordHistoryResponse{}
+	for _, r := range history {
+		out.Records = append(out.Records, viewRecord(r))
+	}
+	return connect.NewResponse(out), nil
+}
+
+// Search asks the index.
+func (a recordAPI) Search(ctx context.Context, req *connect.Request[affiliatev1.SearchRequest]) (*connect.Response[affiliatev1.SearchResponse], error) {
+	found, err := a.n.index.Search(ctx, req.Msg.Query, limitOf(req.Msg.Limit, 20, 1000))
+	if err != nil {
+		return nil, err
+	}
+	out := &affiliatev1.SearchResponse{}
+	for _, e := range found {
+		out.Results = append(out.Results, &affiliatev1.SearchResult{
+			ScopeId: chainclient.ScopeAddress(e.Scope), Record: e.Record, AgreementId: e.Agreement.String(), Fields: e.Fields,
+		})
+	}
+	return connect.NewResponse(out), nil
+}
+
+func scopeOf(text string) (agreement.UUID, error) {
+	u, err := chainclient.ParseScope(text)
+	if err != nil {
+		return u, agreement.Errorf(agreement.CodeBadRequest, "scope %q: %w", text, err)
+	}
+	return u, nil
+}
+
+func viewRecord(r store.Record) *affiliatev1.Record {
+	return &affiliatev1.Record{
+		ScopeId: chainclient.ScopeAddress(r.Scope), Name: r.Name, SessionId: chainclient.SessionAddress(r.Scope, r.Agreement),
+		AgreementId: r.Agreement.String(), ContractHash: r.Contract.String(), Hash: r.Hash, Salt: r.Salt,
+		MediaType: r.MediaType, ContentHash: r.Content.String(), Height: r.Height,
+		BlockTime: timestamppb.New(r.BlockTime), TxHash: r.TxHash,
+	}
+}
+
+// objectAPI implements ObjectService.
+type objectAPI struct{ n *Node }
+
+// PutObject seals content for this affiliate alone; a proposal that names it
+// seals it to the parties.
+func (a objectAPI) PutObject(ctx context.Context, in *connect.ClientStream[affiliatev1.PutObjectRequest]) (*connect.Response[affiliatev1.PutObjectResponse], error) {
+	var content bytes.Buffer
+	mediaType := ""
+	for in.Receive() {
+		if mediaType == "" {
+			mediaType = in.Msg().MediaType
+		}
+		if int64(content.Len()+len(in.Msg().Data)) > a.n.cfg.MaxObjectSize {
+			return nil, agreement.Errorf(agreement.CodeTooLarge, "the object is larger than the limit of %d bytes", a.n.cfg.MaxObjectSize).
+				WithHint("raise max_object_size under [store] on every affiliate, or make it smaller")
+		}
+		content.Write(in.Msg().Data)
+	}
+	if err := in.Err(); err != nil {
+		return nil, err
+	}
+	ref, err := a.n.seal(ctx, content.Bytes(), mediaType, "put", []string{a.n.ring.Address()}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&affiliatev1.PutObjectResponse{
+		ContentHash: agreement.Hash(ref.ContentHash).String(), Size: ref.Size,
+	}), nil
+}
+
+// objectChunk is how much of an object one message of GetObject carries, in bytes.
+const objectChunk = 256 << 10
+
+// GetObject opens content that this affiliate holds.
+func (a objectAPI) GetObject(_ context.Context, req *connect.Request[affiliatev1.GetObjectRequest], out *connect.ServerStream[affiliatev1.GetObjectResponse]) error {
+	hash, err := agreement.ParseHash(req.Msg.ContentHash)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBadRequest, "content hash: %w", err)
+	}
+	content, mediaType, err := a.n.content(hash)
+	if err != nil {
+		return err
+	}
+	first := &affiliatev1.GetObjectResponse{Size: int64(len(content)), MediaType: mediaType}
+	for {
+		n := min(len(content), objectChunk)
+		first.Data, content = content[:n], content[n:]
+		if err := out.Send(first); err != nil {
+			return err
+		}
+		if len(content) == 0 {
+			return nil
+		}
+		first = &affiliatev1.GetObjectResponse{}
+	}
+}
+
+// nodeAPI implements NodeService.
+type nodeAPI struct{ n *Node }
+
+// GetStatus says how the node is, and what is wrong.
+func (a nodeAPI) GetStatus(ctx context.Context, _ *connect.Request[affiliatev1.GetStatusRequest]) (*connect.Response[affiliatev1.GetStatusResponse], error) {
+	s, err := a.n.status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(s), nil
+}
+
+// ListPeers lists the members that this node knows.
+func (a nodeAPI) ListPeers(context.Context, *connect.Request[affiliatev1.ListPeersRequest]) (*connect.Response[affiliatev1.ListPeersResponse], error) {
+	out := &affiliatev1.ListPeersResponse{}
+	for _, p := range a.n.host.Peers() {
+		out.Peers = append(out.Peers, viewPeer(p))
+	}
+	return connect.NewResponse(out), nil
+}
+
+// GetKeys shows the public halves of this affiliate's keys.
+func (a nodeAPI) GetKeys(context.Context, *connect.Request[affiliatev1.GetKeysRequest]) (*connect.Response[affiliatev1.GetKeysResponse], error) {
+	peerID, _ := a.n.host.Self()
+	return connect.NewResponse(&affiliatev1.GetKeysResponse{
+		Address: a.n.ring.Address(), AccountKey: a.n.ring.AccountKey(), Recipient: a.n.ring.Recipient(), PeerId: peerID,
+	}), nil
+}
+
+func unixOrNil(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}

@@ -1,0 +1,163 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/chainclient"
+	"github.com/affiliate-node/affiliate/exec"
+	"github.com/affiliate-node/affiliate/store"
+)
+
+// maxLoadedContracts bounds compiled contracts in memory.
+const maxLoadedContracts = 16
+
+// contractCache keeps compiled contracts, the longest unused one goes first.
+type contractCache struct {
+	mu     sync.Mutex // guards what follows
+	loaded map[agreement.Hash]*loadedContract
+}
+
+type loadedContract struct {
+	ready    chan struct{} // closed when contract and err are set
+	contract *exec.Contract
+	err      error
+	used     time.Time
+}
+
+func newContractCache() *contractCache {
+	return &contractCache{loaded: map[agreement.Hash]*loadedContract{}}
+}
+
+// get returns the contract with a hash, loading it at most once at a time.
+func (c *contractCache) get(ctx context.Context, hash agreement.Hash, load func() (*exec.Contract, error)) (*exec.Contract, error) {
+	c.mu.Lock()
+	e, ok := c.loaded[hash]
+	if !ok {
+		e = &loadedContract{ready: make(chan struct{})}
+		c.loaded[hash] = e
+		c.evict()
+	}
+	e.used = time.Now()
+	c.mu.Unlock()
+	if !ok {
+		e.contract, e.err = load()
+		if e.err != nil {
+			c.mu.Lock()
+			delete(c.loaded, hash)
+			c.mu.Unlock()
+		}
+		close(e.ready)
+	}
+	select {
+	case <-e.ready:
+		return e.contract, e.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (c *contractCache) evict() {
+	for len(c.loaded) > maxLoadedContracts {
+		var oldest agreement.Hash
+		var at time.Time
+		for h, e := range c.loaded {
+			if at.IsZero() || e.used.Before(at) {
+				oldest, at = h, e.used
+			}
+		}
+		delete(c.loaded, oldest)
+	}
+}
+
+// contract compiles the module with this content hash, and makes sure that it
+// is the contract that was asked for.
+func (n *Node) contract(ctx context.Context, hash, module agreement.Hash) (*exec.Contract, error) {
+	return n.contracts.get(ctx, hash, func() (*exec.Contract, error) {
+		wasm, _, err := n.content(module)
+		if err != nil {
+			return nil, err
+		}
+		c, err := n.engine.Load(ctx, wasm)
+		if err != nil {
+			return nil, err
+		}
+		if c.Hash != hash {
+			return nil, agreement.Errorf(agreement.CodeBadModule, "the module makes contract %s, not %s", c.Hash, hash)
+		}
+		return c, nil
+	})
+}
+
+// findContract takes a hash, the beginning of one (8 digits or more), a name,
+// or name@version. Contracts that peers proposed are known too, so a name that
+// means several is refused: nobody may slip in another of the same name.
+func (n *Node) findContract(what string) (store.Contract, error) {
+	all, err := n.store.Contracts()
+	if err != nil {
+		return store.Contract{}, err
+	}
+	var found []store.Contract
+	for _, c := range all {
+		isHash := len(what) >= 8 && strings.HasPrefix(c.Hash.String(), strings.ToLower(what))
+		if isHash || c.Name == what || c.Name+"@"+c.Version == what {
+			found = append(found, c)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return store.Contract{}, agreement.Errorf(agreement.CodeUnknownContract, "no contract %q is known here", what).
+			WithHint("list them with `affiliate contract list`, publish one with `affiliate contract publish FILE.wasm`")
+	case len(found) > 1:
+		return store.Contract{}, agreement.Errorf(agreement.CodeBadRequest, "%q means %d contracts", what, len(found)).
+			WithHint("give NAME@VERSION or the hash, see `affiliate contract list`")
+	}
+	return found[0], nil
+}
+
+// publish puts a contract into the store and its specifications on the chain.
+// Everything is idempotent: after a failure the same request goes on.
+func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, string, error) {
+	c, err := n.engine.Load(ctx, module)
+	if err != nil {
+		return store.Contract{}, "", err
+	}
+	if _, err := n.share(ctx, c.ModuleHash, contractOwner(c.Hash), nil, nil); errors.Is(err, agreement.ErrNotFound) {
+		_, err = n.seal(ctx, module, mediaWasm, contractOwner(c.Hash), n.members(), nil)
+		if err != nil {
+			return store.Contract{}, "", err
+		}
+	} else if err != nil {
+		return store.Contract{}, "", err
+	}
+	tx, err := n.chain.Publish(ctx, chainclient.Specification{Contract: c.Hash, Manifest: c.Manifest})
+	if err != nil {
+		return store.Contract{}, "", err
+	}
+	row := storedContract(c, int64(len(module)))
+	return row, tx, n.store.PutContract(ctx, row)
+}
+
+const mediaWasm = "application/wasm"
+
+func contractOwner(h agreement.Hash) string { return "contract:" + h.String() }
+
+func storedContract(c *exec.Contract, size int64) store.Contract {
+	return store.Contract{
+		Hash: c.Hash, Module: c.ModuleHash, Name: c.Manifest.Name, Version: c.Manifest.Version,
+		Manifest: c.ManifestJSON, Size: size, Added: time.Now(),
+	}
+}
+
+// members are the affiliates that this node knows, itself first.
+func (n *Node) members() []string {
+	out := []string{n.ring.Address()}
+	for _, p := range n.host.Peers() {
+		out = append(out, p.Address)
+	}
+	return out
+}

@@ -1,0 +1,364 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/keys"
+	"github.com/affiliate-node/affiliate/store"
+)
+
+const (
+	// unknownWait is how long a message waits whose proposal hasn't come yet.
+	unknownWait = 10 * time.Minute
+	// unknownRetry is how often it is looked at meanwhile.
+	unknownRetry = 2 * time.Second
+)
+
+// HandleMail stores a message durably; only then is it acknowledged. What it
+// means is found out afterwards. The refusals are those that concern no
+// agreement's state, so that the sender learns of them at once.
+func (n *Node) HandleMail(ctx context.Context, _ string, m *affiliatev1.Mail) error {
+	signed, err := n.ring.OpenMail(m)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBadMessage, "the mail can't be opened: %w", err)
+	}
+	message, id, err := n.checkMessage(signed)
+	if err != nil {
+		return err
+	}
+	if p := message.GetProposal(); p != nil {
+		if _, err := n.checkProposal(message, p); err != nil {
+			return err
+		}
+		if err := n.checkRoom(message); err != nil {
+			return err
+		}
+	}
+	fresh, err := n.store.PutMail(ctx, id, signed)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBackpressure, "the mail can't be stored now: %w", err)
+	}
+	if fresh {
+		n.queue.add(mailTask(store.InboxMail{ID: id, Signed: signed}))
+	}
+	return nil
+}
+
+// checkRoom refuses new agreements when too many are open: what is running completes.
+func (n *Node) checkRoom(m *affiliatev1.Message) error {
+	id, err := agreement.UUIDFromBytes(m.AgreementId)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBadMessage, "agreement id: %w", err)
+	}
+	if s, err := n.state(id); err == nil && s.Phase != agreement.None {
+		return nil
+	}
+	open, err := n.openAgreements()
+	if err != nil || open < int64(n.cfg.MaxOpen) {
+		return err
+	}
+	return agreement.Errorf(agreement.CodeBackpressure, "%d agreements are open here, which is the limit", open)
+}
+
+func (n *Node) openAgreements() (int64, error) {
+	counts, err := n.store.CountPhases()
+	if err != nil {
+		return 0, err
+	}
+	open := int64(0)
+	for phase, count := range counts {
+		if phase != agreement.Complete.String() && phase != agreement.FailedPhase.String() {
+			open += count
+		}
+	}
+	return open, nil
+}
+
+// checkMessage verifies signature, network, recipient and membership.
+func (n *Node) checkMessage(signed []byte) (*affiliatev1.Message, agreement.Hash, error) {
+	m, id, err := keys.VerifyMessage(n.cfg.Prefix, signed)
+	if err != nil {
+		return nil, id, err
+	}
+	if m.Network != n.cfg.Network {
+		return nil, id, agreement.Errorf(agreement.CodeWrongNetwork, "the message is for network %q, this is %q", m.Network, n.cfg.Network)
+	}
+	if m.To != n.ring.Address() {
+		return nil, id, agreement.Errorf(agreement.CodeNotAuthorized, "the message is for another affiliate")
+	}
+	if _, known := n.host.Affiliate(m.From); !known {
+		return nil, id, agreement.Errorf(agreement.CodeNotAMember, "%s isn't known here", m.From)
+	}
+	return m, id, nil
+}
+
+// checkProposal checks all that a proposal shows by itself.
+func (n *Node) checkProposal(m *affiliatev1.Message, p *affiliatev1.Proposal) (terms, error) {
+	t, err := parseTerms(p.Terms)
+	if err != nil {
+		return terms{}, err
+	}
+	if string(t.AgreementId) != string(m.AgreementId) || t.Network != n.cfg.Network || t.Proposer != m.From {
+		return terms{}, agreement.Errorf(agreement.CodeBadMessage, "the terms aren't the message's")
+	}
+	signers, err := t.signers()
+	if err != nil {
+		return terms{}, err
+	}
+	if !slices.Contains(signers, n.ring.Address()) {
+		return terms{}, agreement.Errorf(agreement.CodeNotAuthorized, "this affiliate has no part in the agreement")
+	}
+	if err := t.checkTime(time.Now(), n.cfg.MaxLifetime); err != nil {
+		return terms{}, err
+	}
+	_, results, err := n.checkAttestation(&t, t.Proposer, p.Attestation)
+	if err != nil {
+		return terms{}, err
+	}
+	if _, failed := agreement.Failed(results); failed == (p.Body != nil) {
+		return terms{}, agreement.Errorf(agreement.CodeBadMessage, "a proposal has a transaction body exactly when its outcome isn't FAIL")
+	}
+	if p.Body != nil && p.Body.Round != 1 {
+		return terms{}, agreement.Errorf(agreement.CodeBadMessage, "a proposal brings the body of round 1")
+	}
+	return t, nil
+}
+
+// HandleGossip takes mail for this affiliate, and keeps mail for others
+// within the store's quota.
+func (n *Node) HandleGossip(ctx context.Context, m *affiliatev1.Mail) error {
+	if n.ring.Recognises(m) {
+		return n.HandleMail(ctx, "", m)
+	}
+	return n.store.KeepMail(ctx, m)
+}
+
+// ListMail and ClaimMail serve kept mail; the store checks the claim token.
+func (n *Node) ListMail(_ context.Context, after []byte) ([]*affiliatev1.Mail, error) {
+	return n.store.KeptMail(after, keptPage)
+}
+
+// keptPage bounds one answer to ListMail.
+const keptPage = 256
+
+// ClaimMail hands kept mail out to whoever has the token.
+func (n *Node) ClaimMail(ctx context.Context, mailbox, token []byte) (*affiliatev1.Mail, error) {
+	return n.store.ClaimMail(ctx, mailbox, token)
+}
+
+// interpret finds out what a stored message means, and consumes it.
+func (n *Node) interpret(ctx context.Context, t task) {
+	m, _, err := n.checkMessage(t.mail.Signed)
+	if err == nil {
+		err = n.dispatch(ctx, m, t.mail.ID)
+	}
+	switch {
+	case err == nil || (ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled)):
+		return
+	case errors.Is(err, agreement.ErrUnknown) && time.Duration(t.tries)*unknownRetry < unknownWait,
+		agreement.Retryable(err) && t.tries < 20:
+		t.tries++
+		t.at = time.Now().Add(unknownRetry)
+		n.queue.add(t)
+		return
+	}
+	n.log.Warn("a message was not applied", "from", m.GetFrom(), "code", agreement.CodeOf(err), "error", err)
+	if err := n.store.DropMail(ctx, t.mail.ID); err != nil && !errors.Is(err, store.ErrStale) {
+		n.log.Error("a message could not be taken out of the inbox", "error", err)
+	}
+}
+
+func (n *Node) dispatch(ctx context.Context, m *affiliatev1.Message, mailID agreement.Hash) error {
+	id, err := agreement.UUIDFromBytes(m.AgreementId)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBadMessage, "agreement id: %w", err)
+	}
+	if p := m.GetProposal(); p != nil {
+		return n.takeProposal(ctx, m, p, mailID)
+	}
+	s, err := n.state(id)
+	if err != nil {
+		return err
+	}
+	if s.Phase == agreement.None {
+		return agreement.ErrUnknown
+	}
+	if !slices.Contains(s.Others(), m.From) {
+		return agreement.Errorf(agreement.CodeNotAuthorized, "%s has no part in agreement %s", m.From, id)
+	}
+	e, blobs, err := n.eventOf(ctx, s, m)
+	if err != nil {
+		return err
+	}
+	_, err = n.apply(ctx, id, e, cause{mail: mailID, blobs: blobs})
+	return err
+}
+
+// takeProposal stores what comes with a proposal, then starts the agreement.
+func (n *Node) takeProposal(ctx context.Context, m *affiliatev1.Message, p *affiliatev1.Proposal, mailID agreement.Hash) error {
+	t, err := n.checkProposal(m, p)
+	if err != nil {
+		return err
+	}
+	if err := n.takeInline(ctx, &t, p.Objects); err != nil {
+		return err
+	}
+	digest, results, err := n.checkAttestation(&t, t.Proposer, p.Attestation)
+	if err != nil {
+		return err
+	}
+	opening, err := t.opening(n.ring.Address(), n.cfg.AckWithin)
+	if err != nil {
+		return err
+	}
+	attestation, err := proto.Marshal(p.Attestation)
+	if err != nil {
+		return err
+	}
+	blobs := map[string][]byte{blobTerms: t.raw, named(blobAttestation, t.Proposer): attestation}
+	_, failed := agreement.Failed(results)
+	e := agreement.Proposed{Opening: opening, Stated: digest, StatedFail: failed}
+	if p.Body != nil {
+		b := offered(p.Body)
+		e.Offered = &b
+		blobs[named(blobBody, b.Round)] = p.Body.BodyBytes
+	}
+	_, err = n.apply(ctx, t.id, e, cause{mail: mailID, blobs: blobs})
+	return err
+}
+
+func offered(b *affiliatev1.Body) agreement.Body {
+	return agreement.Body{Round: b.Round, Digest: digestOf(b.BodyBytes), Timeout: b.TimeoutUnixNs}
+}
+
+// takeInline stores objects that came inside a proposal, if the terms name them.
+func (n *Node) takeInline(ctx context.Context, t *terms, objects []*affiliatev1.SealedObject) error {
+	audience, err := t.audience()
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		r, err := objectOf(o.GetRef())
+		if err != nil {
+			return agreement.Errorf(agreement.CodeBadMessage, "inline object: %w", err)
+		}
+		named := slices.ContainsFunc(slices.Concat(t.Inputs, t.Existing), func(in *affiliatev1.InputRef) bool {
+			return proto.Equal(in.Object, o.Ref)
+		})
+		if !named || len(o.Header) > maxHeader {
+			return agreement.Errorf(agreement.CodeBadMessage, "the proposal carries an object that its terms don't name")
+		}
+		if have, err := n.store.ObjectsByContent(r.content); err != nil || len(have) > 0 {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := n.takeIn(ctx, r, o.Header, o.Payload, t.id.String(), audience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventOf checks a message against its agreement, and says what it means.
+func (n *Node) eventOf(ctx context.Context, s agreement.State, m *affiliatev1.Message) (agreement.Event, map[string][]byte, error) {
+	switch c := m.Content.(type) {
+	case *affiliatev1.Message_Assent:
+		return n.assentEvent(ctx, s, m.From, c.Assent)
+	case *affiliatev1.Message_Cosignature:
+		round, blobs, err := n.checkCosignature(ctx, s, m.From, c.Cosignature.GetCosignature())
+		return agreement.CosignatureReceived{From: m.From, Round: round}, blobs, err
+	case *affiliatev1.Message_CosignRequest:
+		if m.From != s.Proposer || c.CosignRequest.GetBody() == nil {
+			return nil, nil, agreement.Errorf(agreement.CodeNotAuthorized, "only the proposer asks for co-signatures")
+		}
+		return cosignEvent(s, c.CosignRequest.Body)
+	case *affiliatev1.Message_Rejection:
+		return agreement.RejectionReceived{From: m.From, Code: agreement.Code(short(c.Rejection.Code)), Reason: short(c.Rejection.Reason)},
+			evidence(m, blobRefusal), nil
+	case *affiliatev1.Message_Divergence:
+		text := fmt.Sprintf("record %q: stated %s, reached %s (%s)", c.Divergence.Record, c.Divergence.Theirs, c.Divergence.Ours, c.Divergence.Engine)
+		return agreement.DivergenceReceived{From: m.From, Text: short(text)}, evidence(m, blobRefusal), nil
+	case *affiliatev1.Message_Cancellation:
+		return agreement.CancellationReceived{
+			From: m.From, Code: agreement.Code(short(c.Cancellation.Code)),
+			Reason: short(c.Cancellation.Reason), Cause: short(c.Cancellation.Cause),
+		}, evidence(m, blobCancelled), nil
+	case *affiliatev1.Message_Acknowledgement:
+		if string(c.Acknowledgement.TermsDigest) != string(s.Terms[:]) {
+			return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "the acknowledgement is for other terms")
+		}
+		return agreement.AcknowledgementReceived{From: m.From}, nil, nil
+	}
+	return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a message of a kind that this version doesn't know")
+}
+
+// cosignEvent never replaces the bytes of a body that this node has signed.
+func cosignEvent(s agreement.State, body *affiliatev1.Body) (agreement.Event, map[string][]byte, error) {
+	b := offered(body)
+	if last, ok := s.Body(); ok && b.Round <= last.Round {
+		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "round %d has been before", b.Round)
+	}
+	return agreement.CosignRequested{Body: b}, map[string][]byte{named(blobBody, b.Round): body.BodyBytes}, nil
+}
+
+// evidence keeps what a peer said, for `affiliate why`.
+func evidence(m *affiliatev1.Message, name string) map[string][]byte {
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		return nil
+	}
+	return map[string][]byte{named(name, m.From): raw}
+}
+
+func (n *Node) assentEvent(ctx context.Context, s agreement.State, from string, a *affiliatev1.Assent) (agreement.Event, map[string][]byte, error) {
+	t, err := n.termsOf(s.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	digest, _, err := n.checkAttestation(&t, from, a.GetAttestation())
+	if err != nil {
+		return nil, nil, err
+	}
+	round, blobs := uint32(0), map[string][]byte{}
+	if a.Cosignature != nil {
+		if round, blobs, err = n.checkCosignature(ctx, s, from, a.Cosignature); err != nil {
+			return nil, nil, err
+		}
+	}
+	if blobs[named(blobAttestation, from)], err = proto.Marshal(a.Attestation); err != nil {
+		return nil, nil, err
+	}
+	return agreement.AssentReceived{From: from, Results: digest, Round: round}, blobs, nil
+}
+
+// checkCosignature verifies a co-signature against a body that this node
+// proposed, and returns that body's round.
+func (n *Node) checkCosignature(ctx context.Context, s agreement.State, from string, c *affiliatev1.CosignatureBytes) (uint32, map[string][]byte, error) {
+	if c == nil || len(c.AccountKey) != accountKeySize || len(c.Signature) != signatureSize {
+		return 0, nil, agreement.Errorf(agreement.CodeBadMessage, "a co-signature needs a key of %d and a signature of %d bytes", accountKeySize, signatureSize)
+	}
+	for _, b := range s.Bodies {
+		if string(b.Digest[:]) != string(c.BodyDigest) {
+			continue
+		}
+		raw, err := n.store.Blob(s.ID, named(blobBody, b.Round))
+		if err != nil {
+			return 0, nil, err
+		}
+		if err := n.chain.VerifyCosignature(ctx, raw, from, c.AccountKey, c.Signature); err != nil {
+			return 0, nil, err
+		}
+		return b.Round, map[string][]byte{named(blobCosignature, b.Round, from): slices.Concat(c.AccountKey, c.Signature)}, nil
+	}
+	return 0, nil, agreement.Errorf(agreement.CodeBadMessage, "the co-signature is for a body that this node didn't propose")
+}

@@ -1,0 +1,300 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/chainclient"
+	"github.com/affiliate-node/affiliate/contract"
+	"github.com/affiliate-node/affiliate/exec"
+)
+
+// propose checks a request as far as it can be checked now, seals its data
+// and starts the agreement. The same agreement id again changes nothing.
+func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (agreement.State, error) {
+	id := agreement.NewUUID()
+	if req.AgreementId != "" {
+		var err error
+		if id, err = agreement.ParseUUID(req.AgreementId); err != nil {
+			return agreement.State{}, agreement.Errorf(agreement.CodeBadRequest, "agreement id: %w", err)
+		}
+		if s, err := n.state(id); err != nil || s.Phase != agreement.None {
+			return s, err
+		}
+	}
+	if open, err := n.openAgreements(); err != nil || open >= int64(n.cfg.MaxOpen) {
+		return agreement.State{}, errors.Join(err, agreement.Errorf(agreement.CodeBackpressure,
+			"%d agreements are open, the limit is %d", open, n.cfg.MaxOpen).WithHint("raise max_open under [agreements], or wait"))
+	}
+	known, err := n.findContract(req.Contract)
+	if err != nil {
+		return agreement.State{}, err
+	}
+	c, err := n.contract(ctx, known.Hash, known.Module)
+	if err != nil {
+		return agreement.State{}, err
+	}
+	t, err := n.draft(ctx, id, req, c, known.Module)
+	if err != nil {
+		return agreement.State{}, err
+	}
+	opening, err := t.opening(n.ring.Address(), n.cfg.AckWithin)
+	if err != nil {
+		return agreement.State{}, err
+	}
+	return n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw}})
+}
+
+// draft turns a request into terms.
+func (n *Node) draft(ctx context.Context, id agreement.ID, req *affiliatev1.ProposeRequest, c *exec.Contract, module agreement.Hash) (terms, error) {
+	m := c.Manifest
+	if err := n.checkRequest(req, m); err != nil {
+		return terms{}, err
+	}
+	now := time.Now()
+	t := &affiliatev1.Terms{
+		AgreementId: id[:], Network: n.cfg.Network, Proposer: n.ring.Address(),
+		ContractHash: c.Hash[:], ContractName: m.Name, Parties: req.Parties,
+		Secret: randomBytes(agreement.SaltSize), TimeUnixMs: now.UnixMilli(),
+	}
+	lifetime := n.cfg.Lifetime
+	if req.Lifetime != nil {
+		lifetime = req.Lifetime.AsDuration()
+	}
+	if lifetime <= 0 || lifetime > n.cfg.MaxLifetime {
+		return terms{}, agreement.Errorf(agreement.CodeBadRequest, "a lifetime of %s isn't between 0 and %s", lifetime, n.cfg.MaxLifetime)
+	}
+	t.DeadlineUnixMs = now.Add(lifetime).UnixMilli()
+
+	onChain, err := n.draftScope(ctx, t, req, m)
+	if err != nil {
+		return terms{}, err
+	}
+	if err := n.draftData(ctx, t, req, m, onChain, module); err != nil {
+		return terms{}, err
+	}
+	out, err := newTerms(t)
+	if err != nil {
+		return terms{}, err
+	}
+	if _, err := out.participants(); err != nil {
+		return terms{}, err
+	}
+	return out, n.checkTerms(ctx, &out, c)
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return b
+}
+
+// checkRequest finds what is wrong with a request without asking anybody.
+func (n *Node) checkRequest(req *affiliatev1.ProposeRequest, m contract.Manifest) error {
+	if err := checkRoles(req.Parties, m); err != nil {
+		return err
+	}
+	for _, p := range req.Parties {
+		if err := n.checkParty(p.Address); err != nil {
+			return err
+		}
+	}
+	for _, a := range append(slices.Clone(req.DataAccess), req.ValueOwner) {
+		if a == "" {
+			continue
+		}
+		if err := chainclient.ValidAddress(n.cfg.Prefix, a); err != nil {
+			return agreement.Errorf(agreement.CodeBadRequest, "%q is no account address: %w", a, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) checkParty(address string) error {
+	if err := chainclient.ValidAddress(n.cfg.Prefix, address); err != nil {
+		return agreement.Errorf(agreement.CodeBadRequest, "party %q is no account address: %w", address, err)
+	}
+	if address == n.ring.Address() {
+		return nil
+	}
+	if _, ok := n.host.Affiliate(address); !ok {
+		return agreement.Errorf(agreement.CodeUnknownParty, "party %s isn't known here", address).
+			WithHint("its node must have been seen once: check `affiliate peers`, and members and bootstrap under [p2p]")
+	}
+	return nil
+}
+
+// draftScope fills in a new scope, or what the chain says of an existing one.
+func (n *Node) draftScope(ctx context.Context, t *affiliatev1.Terms, req *affiliatev1.ProposeRequest, m contract.Manifest) (*chainclient.Scope, error) {
+	if req.ScopeId == "" {
+		spec, err := chooseSpecification(req.ScopeSpecificationId, m)
+		if err != nil {
+			return nil, err
+		}
+		scope := agreement.NewUUID()
+		t.ScopeId, t.NewScope, t.ScopeSpecificationId = scope[:], true, spec[:]
+		t.Owners, t.DataAccess, t.ValueOwner = req.Parties, req.DataAccess, req.ValueOwner
+		return nil, nil
+	}
+	id, err := chainclient.ParseScope(req.ScopeId)
+	if err != nil {
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "scope %q: %w", req.ScopeId, err)
+	}
+	if req.ValueOwner != "" {
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "a value owner can be named for a new scope only")
+	}
+	scope, err := n.chain.Scope(ctx, id)
+	if errors.Is(err, agreement.ErrNotFound) {
+		return nil, agreement.Errorf(agreement.CodeNotFound, "scope %s isn't on chain", chainclient.ScopeAddress(id)).
+			WithHint("leave the scope out to make a new one")
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.ScopeId, t.ScopeSpecificationId = id[:], scope.Specification[:]
+	t.Owners = fromParties(scope.Owners)
+	t.DataAccess = slices.Clone(scope.DataAccess)
+	for _, a := range req.DataAccess {
+		if !slices.Contains(t.DataAccess, a) {
+			t.DataAccess = append(t.DataAccess, a)
+			t.AddedDataAccess = append(t.AddedDataAccess, a)
+		}
+	}
+	return &scope, nil
+}
+
+func chooseSpecification(wanted string, m contract.Manifest) (agreement.UUID, error) {
+	if wanted == "" {
+		return agreement.ParseUUID(m.ScopeSpecifications[0].ID)
+	}
+	id, err := chainclient.ParseScopeSpec(wanted)
+	if err != nil {
+		return id, agreement.Errorf(agreement.CodeBadRequest, "scope specification %q: %w", wanted, err)
+	}
+	return id, nil
+}
+
+// draftData seals the inputs to the audience, and makes sure that it can open
+// the existing records and the module.
+func (n *Node) draftData(ctx context.Context, t *affiliatev1.Terms, req *affiliatev1.ProposeRequest, m contract.Manifest, onChain *chainclient.Scope, module agreement.Hash) error {
+	probe := terms{Terms: t, id: agreement.ID(t.AgreementId), scope: agreement.UUID(t.ScopeId)}
+	audience, err := probe.audience()
+	if err != nil {
+		return err
+	}
+	required, err := probe.signers()
+	if err != nil {
+		return err
+	}
+	seal := func(content []byte, mediaType string) (*affiliatev1.ObjectRef, error) {
+		return n.seal(ctx, content, mediaType, probe.id.String(), audience, required)
+	}
+	if t.Inputs, err = n.draftInputs(req.Inputs, m, seal); err != nil {
+		return err
+	}
+	if t.Existing, err = n.draftExisting(ctx, &probe, m, onChain, audience, required); err != nil {
+		return err
+	}
+	t.Module, err = n.share(ctx, module, contractOwner(agreement.Hash(t.ContractHash)), audience, required)
+	return err
+}
+
+type sealer func(content []byte, mediaType string) (*affiliatev1.ObjectRef, error)
+
+func (n *Node) draftInputs(inputs []*affiliatev1.ProposedInput, m contract.Manifest, seal sealer) ([]*affiliatev1.InputRef, error) {
+	given := map[string]*affiliatev1.ProposedInput{}
+	for _, in := range inputs {
+		if given[in.Name] != nil || !slices.ContainsFunc(m.Inputs, func(s contract.ValueSpec) bool { return s.Name == in.Name }) {
+			return nil, agreement.Errorf(agreement.CodeUnexpectedInput, "the contract %q has no input %q, or it is given twice", m.Name, in.Name)
+		}
+		given[in.Name] = in
+	}
+	for _, spec := range m.Inputs { // before anything is sealed
+		if given[spec.Name] == nil && !spec.Optional {
+			return nil, agreement.Errorf(agreement.CodeMissingInput, "input %q is missing", spec.Name).
+				WithHint("give it with --input %s=@FILE; its type is %s, %s", spec.Name, spec.Type, mediaTypeOf(spec.MediaType))
+		}
+	}
+	var out []*affiliatev1.InputRef
+	for _, spec := range m.Inputs {
+		in := given[spec.Name]
+		if in == nil {
+			continue
+		}
+		content, err := n.inputContent(in, spec)
+		if err != nil {
+			return nil, err
+		}
+		ref, err := seal(content, mediaTypeOf(spec.MediaType))
+		if err != nil {
+			return nil, err
+		}
+		r := &affiliatev1.InputRef{Name: spec.Name, Object: ref}
+		if m.Hash != contract.HashPlain {
+			r.Salt = randomBytes(agreement.SaltSize)
+		}
+		r.Hash = agreement.Commitment(r.Salt, content)
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// inputContent is an input as it will be hashed: JSON in its canonical form.
+func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSpec) ([]byte, error) {
+	content := in.GetContent()
+	if named := in.GetContentHash(); named != "" {
+		hash, err := agreement.ParseHash(named)
+		if err != nil {
+			return nil, agreement.Errorf(agreement.CodeBadRequest, "input %q: %w", spec.Name, err)
+		}
+		if content, _, err = n.content(hash); err != nil {
+			return nil, err
+		}
+	}
+	want := mediaTypeOf(spec.MediaType)
+	if in.MediaType != "" && in.MediaType != want {
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "input %q is %s, the contract wants %s", spec.Name, in.MediaType, want)
+	}
+	if want != contract.MediaJSON {
+		return content, nil
+	}
+	canonical, err := agreement.Canonical(content)
+	if err != nil {
+		return nil, agreement.Errorf(agreement.CodeBadJSON, "input %q: %w", spec.Name, err)
+	}
+	return canonical, nil
+}
+
+// draftExisting refers to every record that the contract reads and the scope
+// has, as the chain has it now.
+func (n *Node) draftExisting(ctx context.Context, t *terms, m contract.Manifest, onChain *chainclient.Scope, audience, required []string) ([]*affiliatev1.InputRef, error) {
+	var out []*affiliatev1.InputRef
+	for _, spec := range m.Existing {
+		if onChain == nil {
+			continue // what isn't optional is missed by checkContract
+		}
+		committed, ok := onChain.Records[spec.Name]
+		if !ok {
+			continue
+		}
+		held, err := n.store.Record(t.scope, spec.Name)
+		if err != nil && !errors.Is(err, agreement.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil || held.Hash != committed.Hash {
+			return nil, agreement.Errorf(agreement.CodeMissingRecord, "record %q of the scope isn't held here as it is on chain", spec.Name).
+				WithHint("let an affiliate propose that holds it")
+		}
+		ref, err := n.share(ctx, held.Content, t.id.String(), audience, required)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &affiliatev1.InputRef{Name: spec.Name, Object: ref, Salt: held.Salt, Hash: held.Hash})
+	}
+	return out, nil
+}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/p2p"
+)
+
+// pendingAlarm is the age at which a pending effect is called a problem.
+const pendingAlarm = 5 * time.Minute
+
+func (n *Node) status(ctx context.Context) (*affiliatev1.GetStatusResponse, error) {
+	counts, err := n.store.CountPhases()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := n.store.CountKeptMail()
+	if err != nil {
+		return nil, err
+	}
+	pending, oldest := n.queue.len()
+	out := &affiliatev1.GetStatusResponse{
+		Name: n.cfg.Name, Address: n.ring.Address(), Version: n.cfg.Version, Started: timestamppb.New(n.started),
+		Chain: n.chainStatus(ctx), Network: n.networkStatus(kept), Agreements: counts,
+		PendingEffects: int64(pending), OldestPending: unixOrNil(oldest), ContractEngine: n.engine.Version(),
+	}
+	out.Problems = problems(out, oldest)
+	return out, nil
+}
+
+func (n *Node) chainStatus(ctx context.Context) *affiliatev1.ChainStatus {
+	connected, lastErr, height, blockTime := n.chain.Health()
+	out := &affiliatev1.ChainStatus{
+		ChainId: n.cfg.Network, Connected: connected, Height: height, BlockTime: unixOrNil(blockTime),
+		Error: lastErr, Endpoint: n.cfg.ChainEndpoint,
+	}
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if number, err := n.chain.AccountNumber(short, n.ring.Address()); err == nil {
+		out.AccountNumber = number
+	} else if connected && out.Error == "" {
+		out.Error = err.Error()
+	}
+	return out
+}
+
+func (n *Node) networkStatus(kept int64) *affiliatev1.NetworkStatus {
+	peerID, listen := n.host.Self()
+	out := &affiliatev1.NetworkStatus{PeerId: peerID, Listen: listen, KeptMail: kept}
+	for _, p := range n.host.Peers() {
+		if p.Connected {
+			out.Peers++
+		}
+		out.Known++
+	}
+	return out
+}
+
+// problems says in words what an operator should look at.
+func problems(s *affiliatev1.GetStatusResponse, oldest time.Time) []string {
+	var out []string
+	if !s.Chain.Connected {
+		out = append(out, fmt.Sprintf("the chain at %s can't be used: %s", s.Chain.Endpoint, s.Chain.Error))
+	} else if s.Chain.Error != "" {
+		out = append(out, "the chain: "+s.Chain.Error)
+	}
+	if s.Network.Peers == 0 {
+		out = append(out, "no other affiliate is connected")
+	}
+	if !oldest.IsZero() && time.Since(oldest) > pendingAlarm {
+		out = append(out, fmt.Sprintf("something has been pending since %s: see `affiliate agreement list`", oldest.UTC().Format(time.RFC3339)))
+	}
+	return out
+}
+
+func viewPeer(p p2p.Peer) *affiliatev1.Peer {
+	return &affiliatev1.Peer{
+		Address: p.Address, Name: p.Name, PeerId: p.PeerID, Connected: p.Connected, Multiaddrs: p.Multiaddrs,
+		RecordExpires: unixOrNil(p.Expires), Sequence: p.Sequence, Latency: durationpb.New(p.Latency),
+	}
+}
