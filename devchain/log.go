@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"cosmossdk.io/log"
 	cmtlog "github.com/cometbft/cometbft/libs/log"
@@ -22,25 +23,37 @@ func (l sdkLog) Error(msg string, kv ...any) { l.log.Error(msg, kv...) }
 func (l sdkLog) With(kv ...any) log.Logger   { return sdkLog{l.log.With(kv...)} }
 func (l sdkLog) Impl() any                   { return l.log }
 
-// cometLog is the same for CometBFT. It also tells when consensus has stopped,
-// which CometBFT only logs.
+// watch is what a node learns from CometBFT's log lines, and what it adds to them.
+type watch struct {
+	halted   chan string // gets the cause when consensus stops by itself, which CometBFT only logs
+	stopping atomic.Bool // from then on, complaints about closed connections are expected
+}
+
+// cometLog is the same as sdkLog for CometBFT, whose errors are mostly a
+// peer's doing and so warnings here.
 type cometLog struct {
-	log    *slog.Logger
-	halted func(cause string)
+	log   *slog.Logger
+	watch *watch
 }
 
 var _ cmtlog.Logger = cometLog{}
 
 func (l cometLog) Debug(string, ...any)         {} // formats whole blocks; of no use here
 func (l cometLog) Info(msg string, kv ...any)   { l.log.Debug(msg, kv...) }
-func (l cometLog) With(kv ...any) cmtlog.Logger { return cometLog{l.log.With(kv...), l.halted} }
+func (l cometLog) With(kv ...any) cmtlog.Logger { return cometLog{l.log.With(kv...), l.watch} }
 
 func (l cometLog) Error(msg string, kv ...any) {
-	if strings.HasPrefix(msg, "CONSENSUS FAILURE") {
-		l.halted(cause(kv))
-		return
+	switch {
+	case strings.HasPrefix(msg, "CONSENSUS FAILURE"):
+		select {
+		case l.watch.halted <- cause(kv):
+		default: // the first cause counts
+		}
+	case l.watch.stopping.Load():
+		l.log.Debug(msg, kv...)
+	default:
+		l.log.Warn(msg, kv...)
 	}
-	l.log.Warn(msg, kv...)
 }
 
 // cause finds the error among a log line's values.

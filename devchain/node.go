@@ -25,7 +25,7 @@ type Node struct {
 	settings settings
 	app      *app
 	comet    *node.Node
-	halted   chan string // gets the cause when consensus stops by itself
+	watch    *watch
 	log      *slog.Logger
 }
 
@@ -65,7 +65,7 @@ func newNode(s settings, c *config.Config, db databases, log *slog.Logger) (*Nod
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the node key: %w", err), a.Close())
 	}
-	halted := make(chan string, 1)
+	w := &watch{halted: make(chan string, 1)}
 	comet, err := node.NewNode(c,
 		privval.LoadFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile()),
 		key,
@@ -73,17 +73,12 @@ func newNode(s settings, c *config.Config, db databases, log *slog.Logger) (*Nod
 		node.DefaultGenesisDocProviderFunc(c),
 		db.comet,
 		node.DefaultMetricsProvider(c.Instrumentation),
-		cometLog{log.With("part", "consensus"), func(cause string) {
-			select {
-			case halted <- cause:
-			default:
-			}
-		}},
+		cometLog{log.With("part", "consensus"), w},
 	)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the chain: %w", err), a.Close())
 	}
-	return &Node{settings: s, app: a, comet: comet, halted: halted, log: log}, nil
+	return &Node{settings: s, app: a, comet: comet, watch: w, log: log}, nil
 }
 
 // openError explains why a home's databases can't be opened.
@@ -123,9 +118,10 @@ func (n *Node) Run(ctx context.Context) error {
 	var failure error
 	select {
 	case <-ctx.Done():
-	case cause := <-n.halted:
+	case cause := <-n.watch.halted:
 		failure = fmt.Errorf("consensus stopped at height %d: %s", n.comet.BlockStore().Height(), cause)
 	}
+	n.watch.stopping.Store(true)
 	if err := n.comet.Stop(); err != nil {
 		failure = errors.Join(failure, fmt.Errorf("stopping the validator: %w", err))
 	}
