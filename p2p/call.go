@@ -56,6 +56,10 @@ func peerError(err error) error {
 			return agreement.Errorf(agreement.CodeBadMessage, "the peer found our request malformed: %w", err)
 		}
 	}
+	var closed *network.ConnError
+	if errors.As(err, &closed) && closed.Remote && closed.ErrorCode == network.ConnGated {
+		return agreement.Errorf(agreement.CodeNotAMember, "the peer doesn't take us for a member: %w", err)
+	}
 	return agreement.Errorf(agreement.CodePeerUnreachable, "talking to the peer: %w", err)
 }
 

@@ -111,6 +111,13 @@ func (g *gossip) count(topic string, r pubsub.ValidationResult) pubsub.Validatio
 	return r
 }
 
+// judge ignores a message that makes a judgement panic.
+func (g *gossip) judge(f func(peer.ID, *pubsub.Message) pubsub.ValidationResult, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+	result := pubsub.ValidationIgnore
+	_ = g.l.safely("gossip", func() error { result = f(from, m); return nil })
+	return result
+}
+
 // validateRecord rejects only what no honest peer passes on. A record that has
 // expired on the way, whose affiliate is a member elsewhere only, or that is
 // old news, is no fault of the peer that passed it on.
@@ -118,7 +125,7 @@ func (g *gossip) validateRecord(_ context.Context, from peer.ID, m *pubsub.Messa
 	if from == g.l.id {
 		return pubsub.ValidationAccept
 	}
-	return g.count("records", g.judgeRecord(from, m))
+	return g.count("records", g.judge(g.judgeRecord, from, m))
 }
 
 func (g *gossip) judgeRecord(from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
@@ -148,7 +155,7 @@ func (g *gossip) validateMail(_ context.Context, from peer.ID, m *pubsub.Message
 	if from == g.l.id {
 		return pubsub.ValidationAccept
 	}
-	return g.count("mail", g.judgeMail(from, m))
+	return g.count("mail", g.judge(g.judgeMail, from, m))
 }
 
 func (g *gossip) judgeMail(from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
@@ -251,7 +258,7 @@ func (g *gossip) deliver() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(g.l.ctx, gossipTimeout)
-		if err := g.l.handler.HandleGossip(ctx, mail); err != nil {
+		if err := g.l.safely("gossip", func() error { return g.l.handler.HandleGossip(ctx, mail) }); err != nil {
 			g.l.log.Debug("gossiped mail not taken", "error", err)
 		}
 		cancel()

@@ -185,7 +185,7 @@ func (k *keeper) claim(ctx context.Context, listed *affiliatev1.Mail) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.l.times.request)
 	defer cancel()
-	if err := k.l.handler.HandleMail(ctx, k.from, m); err != nil {
+	if err := k.l.safely("kept mail", func() error { return k.l.handler.HandleMail(ctx, k.from, m) }); err != nil {
 		k.l.log.Debug("kept mail not taken", "from", k.from, "error", err)
 		return nil // the next one may be fine
 	}

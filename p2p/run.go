@@ -96,7 +96,7 @@ func (l *live) newLibp2p() (host.Host, error) {
 	}
 	opts := []libp2p.Option{
 		libp2p.Identity(l.key), libp2p.UserAgent("affiliate/" + l.cfg.Version),
-		libp2p.Transport(libp2pquic.NewTransport), libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(libp2pquic.NewTransport), libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()), // or a port in use would pass unnoticed
 		libp2p.NoListenAddrs, libp2p.DisableRelay(), libp2p.ForceReachabilityPublic(), libp2p.DisableIdentifyAddressDiscovery(),
 		libp2p.ConnectionManager(conns), libp2p.ResourceManager(resources), libp2p.WithDialTimeout(l.times.dial),
 		libp2p.ConnectionGater(&gater{sessions: l.sessions, blocked: l.blocked}), metrics,

@@ -41,7 +41,7 @@ func (l *live) serve(proto protocol.ID, s network.Stream, handle func(context.Co
 	stop := context.AfterFunc(ctx, func() { _ = s.ResetWithError(network.StreamShutdown) })
 	defer stop()
 
-	err := l.serveSafely(ctx, proto, s, handle)
+	err := l.safely(string(proto), func() error { return l.serveAdmitted(ctx, proto, s, handle) })
 	if err == nil {
 		l.metrics.streams.WithLabelValues(string(proto), "ok").Inc()
 		_ = s.Close()
@@ -52,15 +52,20 @@ func (l *live) serve(proto protocol.ID, s network.Stream, handle func(context.Co
 	_ = s.ResetWithError(resetCode(err))
 }
 
-// serveSafely turns a panic into an error, so that no peer can end the
-// process by what it sends.
-func (l *live) serveSafely(ctx context.Context, proto protocol.ID, s network.Stream, handle func(context.Context, *call) error) (err error) {
+// safely turns a panic into an error, so that no peer can end the process by
+// what it sends.
+func (l *live) safely(what string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error("a stream handler panicked", "protocol", string(proto), "panic", p, "stack", string(debug.Stack()))
-			err = agreement.Errorf(agreement.CodeInternal, "the handler of %s panicked", proto)
+			l.log.Error("a handler panicked", "handler", what, "panic", p, "stack", string(debug.Stack()))
+			err = agreement.Errorf(agreement.CodeInternal, "the handler of %s panicked", what)
 		}
 	}()
+	return f()
+}
+
+// serveAdmitted checks who asks, and how much, before the handler works.
+func (l *live) serveAdmitted(ctx context.Context, proto protocol.ID, s network.Stream, handle func(context.Context, *call) error) (err error) {
 	if err := s.SetDeadline(time.Now().Add(l.times.request)); err != nil {
 		return err
 	}

@@ -1,0 +1,245 @@
+package p2p
+
+import (
+	"testing"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/keys"
+)
+
+// line makes three running nodes of which a and c can't connect.
+func line(t *testing.T) (a, b, c *testNode) {
+	t.Helper()
+	b = run(t, "b")
+	nodes := make([]*testNode, 0, 2)
+	for _, name := range []string{"a", "c"} {
+		cfg := testConfig(name)
+		_, cfg.Bootstrap = b.Self()
+		nodes = append(nodes, newTestNode(t, cfg, newTestRing(t), newMemory()))
+	}
+	a, c = nodes[0], nodes[1]
+	cut(a, c)
+	a.start(t)
+	c.start(t)
+	return a, b, c
+}
+
+func TestGossipReachesWhomNoStreamReaches(t *testing.T) {
+	a, b, c := line(t)
+	eventually(t, "a knows c through b, and both gossip with b", func() bool {
+		_, known := a.Affiliate(c.address())
+		return known && a.connectedTo(b) && c.connectedTo(b) && a.gossipsWith(1) && b.gossipsWith(2)
+	})
+	ctx := testContext(t)
+	m := mailTo(t, c.ring, 200<<10)
+	wantCode(t, a.Send(ctx, c.address(), m), agreement.CodePeerUnreachable)
+	if err := a.Gossip(ctx, m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the mail arrives", func() bool { return c.hasGossip(m.Mailbox) })
+	if !proto.Equal(c.gossip[string(m.Mailbox)], m) || !c.ring.Recognises(m) {
+		t.Error("another mail arrived")
+	}
+	if a.hasGossip(m.Mailbox) {
+		t.Error("a was given its own mail")
+	}
+	eventually(t, "b saw it pass", func() bool { return b.hasGossip(m.Mailbox) })
+	if b.ring.Recognises(m) || a.ring.Recognises(m) {
+		t.Error("others recognise the mail")
+	}
+	wantCode(t, a.Gossip(ctx, mailTo(t, c.ring, GossipLimit)), agreement.CodeTooLarge)
+}
+
+// The largest mail that Gossip takes must really arrive: libp2p drops larger
+// ones silently.
+func TestLargestGossip(t *testing.T) {
+	a, b := pair(t)
+	eventually(t, "gossip runs", func() bool { return a.gossipsWith(1) })
+	m := mailTo(t, b.ring, 100)
+	m.Sealed = append(m.Sealed, make([]byte, GossipLimit)...)
+	m.Sealed = m.Sealed[:len(m.Sealed)-(proto.Size(m)-GossipLimit)]
+	if proto.Size(m) != GossipLimit {
+		t.Fatalf("%d bytes", proto.Size(m))
+	}
+	if err := a.Gossip(testContext(t), m); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it arrives", func() bool { return b.hasGossip(m.Mailbox) })
+}
+
+func TestGossipAlone(t *testing.T) {
+	a := run(t, "a")
+	wantCode(t, a.Gossip(testContext(t), mailTo(t, a.ring, 10)), agreement.CodePeerUnreachable)
+}
+
+// Mail for somebody who is away waits with a peer, and only its recipient can
+// take it.
+func TestKeptMailIsPulledOnConnect(t *testing.T) {
+	b := run(t, "b")
+	d := run(t, "d", b) // looks for mail, too
+	c := newTestRing(t)
+	for range 7 { // more than a page
+		m := mailTo(t, c, 5000)
+		b.kept[string(m.Mailbox)] = m
+	}
+	other := mailTo(t, newTestRing(t), 10)
+	b.mu.Lock()
+	b.kept[string(other.Mailbox)] = other
+	b.mu.Unlock()
+
+	cfg := testConfig("c")
+	_, cfg.Bootstrap = b.Self()
+	mem := newMemory()
+	newTestNode(t, cfg, c, mem).start(t)
+	eventually(t, "c has its mail", func() bool {
+		mem.mu.Lock()
+		defer mem.mu.Unlock()
+		return len(mem.mail) == 7
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.kept) != 1 || b.kept[string(other.Mailbox)] == nil {
+		t.Errorf("b still keeps %d mails", len(b.kept))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.mail) != 0 {
+		t.Error("d took mail of others")
+	}
+}
+
+// A mail that the node can't store must not stop the others.
+func TestPullGoesOnAfterAFailure(t *testing.T) {
+	b := run(t, "b")
+	c := newTestRing(t)
+	for range 5 {
+		m := mailTo(t, c, 100)
+		b.kept[string(m.Mailbox)] = m
+	}
+	cfg := testConfig("c")
+	_, cfg.Bootstrap = b.Self()
+	mem := newMemory()
+	calls := 0
+	mem.onMail = func(string, *affiliatev1.Mail) error {
+		if calls++; calls == 2 {
+			panic("provoked")
+		}
+		if calls == 3 {
+			return agreement.Errorf(agreement.CodeStore, "disk full")
+		}
+		return nil
+	}
+	newTestNode(t, cfg, c, mem).start(t)
+	eventually(t, "the others arrive", func() bool {
+		mem.mu.Lock()
+		defer mem.mu.Unlock()
+		return len(mem.mail) == 3
+	})
+}
+
+func TestGossipValidation(t *testing.T) {
+	ring := newTestRing(t)
+	cfg := testConfig("a")
+	cfg.Members = []string{ring.Address()}
+	a := newTestNode(t, cfg, newTestRing(t), newMemory()).start(t)
+	cfg = testConfig("b")
+	_, cfg.Bootstrap = a.Self()
+	b := newTestNode(t, cfg, ring, newMemory()).start(t)
+	eventually(t, "connected", func() bool { return a.connectedTo(b) && b.connectedTo(a) })
+	g := a.live.Load().gossip
+	now := time.Now()
+	record := func(ring *keys.Ring, change func(*affiliatev1.AffiliateRecord)) []byte {
+		known, _ := b.Affiliate(b.address())
+		rec := proto.CloneOf(known)
+		rec.Address, rec.AccountKey = ring.Address(), ring.AccountKey()
+		rec.Sequence += 1_000_000
+		change(rec)
+		s, err := ring.SignRecord(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := proto.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	same := func(*affiliatev1.AffiliateRecord) {}
+	forged := record(b.ring, same)
+	forged[len(forged)-1] ^= 1
+	records := map[string]struct {
+		data []byte
+		want pubsub.ValidationResult
+	}{
+		"good":          {record(b.ring, same), pubsub.ValidationAccept},
+		"forged":        {forged, pubsub.ValidationReject},
+		"garbage":       {[]byte("garbage"), pubsub.ValidationReject},
+		"oversize":      {make([]byte, helloLimit+1), pubsub.ValidationReject},
+		"other network": {record(b.ring, func(r *affiliatev1.AffiliateRecord) { r.Network = "x" }), pubsub.ValidationReject},
+		"bad peer id":   {record(b.ring, func(r *affiliatev1.AffiliateRecord) { r.PeerId = "x" }), pubsub.ValidationReject},
+		"expired":       {record(b.ring, func(r *affiliatev1.AffiliateRecord) { r.ExpiresUnix = now.Unix() - 1 }), pubsub.ValidationIgnore},
+		"no member":     {record(newTestRing(t), same), pubsub.ValidationIgnore},
+		"older":         {record(b.ring, func(r *affiliatev1.AffiliateRecord) { r.Sequence = 1 }), pubsub.ValidationIgnore},
+	}
+	for name, c := range records {
+		m := &pubsub.Message{Message: &pb.Message{Data: c.data}}
+		if got := g.validateRecord(t.Context(), b.id, m); got != c.want {
+			t.Errorf("record %s: %v", name, got)
+		}
+	}
+	mail := func(change func(*affiliatev1.Mail)) []byte {
+		m := mailTo(t, b.ring, 10)
+		change(m)
+		raw, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	mails := map[string]struct {
+		data []byte
+		want pubsub.ValidationResult
+	}{
+		"good":     {mail(func(*affiliatev1.Mail) {}), pubsub.ValidationAccept},
+		"garbage":  {[]byte{0xff}, pubsub.ValidationReject},
+		"no tag":   {mail(func(m *affiliatev1.Mail) { m.Tag = nil }), pubsub.ValidationReject},
+		"empty":    {mail(func(m *affiliatev1.Mail) { m.Sealed = nil }), pubsub.ValidationReject},
+		"oversize": {mail(func(m *affiliatev1.Mail) { m.Sealed = make([]byte, GossipLimit) }), pubsub.ValidationReject},
+		"late":     {mail(func(m *affiliatev1.Mail) { m.ExpiresUnix = now.Unix() - 1 }), pubsub.ValidationIgnore},
+		"for ever": {mail(func(m *affiliatev1.Mail) { m.ExpiresUnix = 1 << 62 }), pubsub.ValidationIgnore},
+		"negative": {mail(func(m *affiliatev1.Mail) { m.ExpiresUnix = -1 << 63 }), pubsub.ValidationIgnore},
+	}
+	for name, c := range mails {
+		m := &pubsub.Message{Message: &pb.Message{Data: c.data}}
+		if got := g.validateMail(t.Context(), b.id, m); got != c.want {
+			t.Errorf("mail %s: %v", name, got)
+		}
+		if got := g.validateMail(t.Context(), "a stranger", m); got != pubsub.ValidationIgnore {
+			t.Errorf("mail %s of a stranger: %v", name, got)
+		}
+	}
+}
+
+func TestGossipRate(t *testing.T) {
+	g := &gossip{meters: map[peer.ID]*meter{}}
+	now := time.Unix(1000, 0)
+	passed := 0
+	for range 2 * mailBurst {
+		if g.allow("p", now) {
+			passed++
+		}
+	}
+	if passed != mailBurst {
+		t.Errorf("%d mails at once", passed)
+	}
+	if !g.allow("q", now) || !g.allow("p", now.Add(time.Second)) {
+		t.Error("a peer pays for another, or for ever")
+	}
+}
