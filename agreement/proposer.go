@@ -24,7 +24,11 @@ func (t *turn) applyAsProposer(e Event) error {
 	case CosignatureReceived:
 		t.cosignatureReceived(e)
 	case RejectionReceived:
-		t.refused(e.From, e.Code, CodeRejected, fmt.Sprintf("%s: %s", e.Code, e.Reason))
+		text := e.Reason
+		if e.Code != CodeRejected {
+			text = fmt.Sprintf("%s: %s", e.Code, e.Reason)
+		}
+		t.refused(e.From, e.Code, CodeRejected, text)
 	case DivergenceReceived:
 		t.refused(e.From, CodeDiverged, CodeDiverged, e.Text)
 	case BroadcastAccepted:

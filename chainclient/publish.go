@@ -36,8 +36,11 @@ func (c *Client) Publish(ctx context.Context, s Specification) (string, error) {
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		msgs, err := c.missing(ctx, s)
-		if err != nil || len(msgs) == 0 {
+		if err != nil {
 			return "", err
+		}
+		if len(msgs) == 0 {
+			return "", c.CheckSpecification(ctx, s) // something may be too many
 		}
 		hash, err := c.publishOnce(ctx, msgs)
 		if err == nil {

@@ -94,7 +94,7 @@ type Policy struct {
 
 // Rule is one rule of the policy; the first that matches decides.
 type Rule struct {
-	Contract string `toml:"contract"` // hash, name or name@version; "*" or empty: any
+	Contract string `toml:"contract"` // hash (hex) or name; "*" or empty: any
 	Proposer string `toml:"proposer"` // account address; "*" or empty: any
 	Action   Action `toml:"action"`
 }

@@ -43,7 +43,7 @@ func writeSection(b *bytes.Buffer, section reflect.Value) {
 
 func writeRules(b *bytes.Buffer, rules []Rule) {
 	writeComment(b, "# ", `Rules, in order; the first that matches a proposal decides, before "default". `+
-		`contract is a hash, a name or name@version, proposer an account address; "*" or nothing matches any.`)
+		`contract is a hash or a name, proposer an account address; "*" or nothing matches any.`)
 	if len(rules) == 0 {
 		b.WriteString("# [[policy.rule]]\n# contract = \"loan\"\n# proposer = \"*\"\n# action = \"approve\"\n")
 	}

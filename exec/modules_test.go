@@ -1,4 +1,4 @@
-package exec_test
+package exec
 
 import (
 	"bytes"
@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tetratelabs/wazero"
+
 	"github.com/affiliate-node/affiliate/agreement"
-	"github.com/affiliate-node/affiliate/exec"
 )
 
 // at is the time of the tests' proposals.
@@ -62,9 +63,29 @@ func module(t testing.TB, name string) []byte {
 	return modules[name]
 }
 
-func newEngine(t testing.TB, cfg exec.Config) *exec.Engine {
+// engine makes an engine that compiles; its cache is the shared one unless cfg
+// has another.
+func engine(t testing.TB, cfg Config) *Engine {
 	t.Helper()
-	e, err := exec.New(cfg, slog.New(slog.DiscardHandler))
+	return engineOn(t, cfg, wazero.NewRuntimeConfigCompiler())
+}
+
+// interpreter makes an engine that interprets.
+func interpreter(t testing.TB, cfg Config) *Engine {
+	t.Helper()
+	return engineOn(t, cfg, wazero.NewRuntimeConfigInterpreter())
+}
+
+func engineOn(t testing.TB, cfg Config, rc wazero.RuntimeConfig) *Engine {
+	t.Helper()
+	if cfg.CacheDir == "" {
+		dir, err := cacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.CacheDir = dir
+	}
+	e, err := newEngine(cfg, slog.New(slog.DiscardHandler), rc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +109,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func load(t testing.TB, e *exec.Engine, name string) *exec.Contract {
+func load(t testing.TB, e *Engine, name string) *Contract {
 	t.Helper()
 	c, err := e.Load(t.Context(), module(t, name))
 	if err != nil {
@@ -111,15 +132,15 @@ func pdf(size int) []byte {
 	return append([]byte("%PDF-1.7\n"), bytes.Repeat([]byte{0xfe, 0x00, '\n'}, size/3)...)
 }
 
-func loanRun(t testing.TB) exec.Run {
-	return exec.Run{
+func loanRun(t testing.TB) Run {
+	return Run{
 		Proposed: map[string][]byte{"application": sample(t, "loan/testdata/application.json"), "document": pdf(300_000)},
 		Context:  map[string][]byte{"scope_id": []byte("s"), "invoker": []byte("tp1x"), "parties": []byte(`[{"address":"tp1x","role":"ORIGINATOR"}]`)},
 		Time:     at,
 	}
 }
 
-func execute(t testing.TB, e *exec.Engine, c *exec.Contract, r exec.Run) []exec.Output {
+func execute(t testing.TB, e *Engine, c *Contract, r Run) []Output {
 	t.Helper()
 	out, err := e.Execute(t.Context(), c, r)
 	if err != nil {
@@ -128,7 +149,7 @@ func execute(t testing.TB, e *exec.Engine, c *exec.Contract, r exec.Run) []exec.
 	return out
 }
 
-func last(outputs []exec.Output) exec.Output { return outputs[len(outputs)-1] }
+func last(outputs []Output) Output { return outputs[len(outputs)-1] }
 
 func wantCode(t testing.TB, err error, code agreement.Code, words ...string) {
 	t.Helper()

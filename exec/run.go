@@ -255,7 +255,7 @@ const stackOverflow = "stack overflow"
 // which. The engine's error values aren't exported; its words are.
 func trapText(err error) (string, bool) {
 	text, ok := strings.CutPrefix(firstLine(err).Error(), "wasm error: ")
-	if !ok {
+	if !ok && text != stackOverflow { // the compiler says this one bare
 		return "", false
 	}
 	switch text {

@@ -55,7 +55,7 @@ func agreementID(words ...string) cobra.PositionalArgs {
 func (a *app) agreementListCommand() *cobra.Command {
 	req := &affiliatev1.ListAgreementsRequest{}
 	cmd := &cobra.Command{
-		Use: "list", Short: "List agreements, newest last", Args: args(),
+		Use: "list", Short: "List agreements", Args: args(),
 		RunE: a.call(callTimeout, func(ctx context.Context, c *client.Client, _ []string) error {
 			res, err := c.Agreements.ListAgreements(ctx, connect.NewRequest(req))
 			if err != nil {

@@ -196,7 +196,7 @@ func ended(ag *affiliatev1.Agreement) error {
 	return &cliError{
 		err: &agreement.Error{
 			Code: agreement.Code(ag.GetCode()),
-			Text: fmt.Sprintf("the agreement failed: %s", ag.GetMessage()),
+			Text: strings.TrimSuffix("the agreement failed: "+ag.GetMessage(), ": "),
 		},
 		hint: "see: affiliate why " + ag.GetAgreementId(), exit: exitRefused,
 	}

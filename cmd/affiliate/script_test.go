@@ -1,10 +1,12 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -14,13 +16,17 @@ func TestMain(m *testing.M) {
 }
 
 // The scripts in testdata/script are the specification of the command line.
-// A fake node serves $NODE; $HOME is a directory that has nothing.
+// A fake node serves $NODE; $HOME is a directory that has nothing, and
+// module.wasm a contract that the fake node takes.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, "user")
 			if err := os.Mkdir(home, 0o700); err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "module.wasm"), []byte("\x00asm\n"), 0o600); err != nil {
 				return err
 			}
 			node := filepath.Join(e.WorkDir, "node.sock")
@@ -37,6 +43,9 @@ func TestScripts(t *testing.T) {
 			"mode":  mode,
 			"stale": stale,
 			"zeros": zeros,
+
+			"freeport": freePort,
+			"running":  running,
 		},
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		RequireUniqueNames:  true,
@@ -83,4 +92,31 @@ func zeros(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(f.Truncate(n))
 	ts.Check(f.Close())
+}
+
+// freePort VAR sets a variable to a TCP port that was free just now.
+func freePort(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	ts.Check(err)
+	ts.Check(l.Close())
+	ts.Setenv(args[0], port)
+}
+
+// startWithin is how long a node may take to serve its socket, in a test on a
+// busy machine.
+const startWithin = 30 * time.Second
+
+// running HOME waits until the node of a home directory answers.
+func running(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(startWithin)
+	for {
+		if ts.Exec("affiliate", "--home", args[0], "status") == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no node serves %s: %s", args[0], ts.ReadFile("stderr"))
+		}
+	}
 }

@@ -1,11 +1,151 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/affiliate-node/affiliate/config"
+)
+
+const (
+	// stopWithin is how long everything may take to end after a signal.
+	// Nothing is lost when it takes longer: all state is in the store.
+	stopWithin = 15 * time.Second
+	// memoryTarget is where the collector starts to work harder, in bytes. A
+	// node stays under 200 MB of resident memory with it; the rest is the
+	// program's own text and what the database and the contracts map.
+	memoryTarget = 120 << 20
+	// gcPercent trades some time of the collector for less memory.
+	gcPercent = 50
 )
 
 func (a *app) startCommand() *cobra.Command {
-	return &cobra.Command{Use: "start", Short: "Run the node", RunE: func(*cobra.Command, []string) error { return errors.New("not wired") }}
+	var passphraseFile string
+	cmd := &cobra.Command{
+		Use: "start", Short: "Run the node until it is told to stop",
+		Long: `Run the node of the affiliate in the home directory. It serves its API on a Unix
+socket, and ends in order on SIGINT or SIGTERM. It can be killed at any moment:
+the next start takes up what was left undone.`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.start(cmd.Context(), passphraseFile) },
+	}
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file that holds the passphrase (default: keys.passphrase_file)")
+	return cmd
+}
+
+func (a *app) start(ctx context.Context, passphraseFile string) error {
+	c, err := config.Load(a.configPath())
+	if err != nil {
+		return err
+	}
+	if a.socket != "" {
+		if c.API.Socket, err = filepath.Abs(a.socket); err != nil {
+			return fmt.Errorf("finding the working directory: %w", err)
+		}
+	}
+	// A second start is the commonest mistake: say so before asking for a
+	// passphrase. What counts is the store's lock, and the socket's below.
+	if err := errors.Join(checkSocketDir(filepath.Dir(c.SocketPath())), removeStale(c.SocketPath())); err != nil {
+		return err
+	}
+	var pass []byte
+	if !c.Keys.Unprotected {
+		if passphraseFile == "" {
+			passphraseFile = c.PassphrasePath()
+		}
+		if pass, err = a.passphrase(passphraseFile, false); err != nil {
+			return err
+		}
+	}
+	a.limitMemory()
+	d, err := openDaemon(c, pass, a.logger(c.Log))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.run(ctx), d.close())
+}
+
+func (a *app) logger(c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // validated before
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(a.stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, o))
+}
+
+// limitMemory leaves alone what the operator set by the runtime's own
+// variables.
+func (a *app) limitMemory() {
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if a.getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(memoryTarget)
+	}
+}
+
+// run serves until ctx ends or a part fails. The API ends first, so that calls
+// under way find a working node; then the node.
+func (d *daemon) run(ctx context.Context) error {
+	api, err := listenSocket(d.cfg.SocketPath())
+	if err != nil {
+		return err
+	}
+	metrics, err := listenMetrics(d.cfg.Metrics.Listen)
+	if err != nil {
+		return errors.Join(err, api.Close())
+	}
+	g, serving := errgroup.WithContext(ctx)
+	driving, stopNode := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNode()
+	g.Go(func() error { return ignoreCanceled(d.node.Run(driving)) })
+	g.Go(func() error {
+		defer stopNode()
+		return server{api, d.node.Handler(), d.log}.run(serving)
+	})
+	if metrics != nil {
+		g.Go(func() error { return server{metrics, d.metricsHandler(), d.log}.run(serving) })
+	}
+	d.log.Info("the node is running", "name", d.cfg.Affiliate.Name, "address", d.ring.Address(), "socket", d.cfg.SocketPath(), "version", version().String())
+	return d.wait(serving, g)
+}
+
+// wait returns the group's error, or gives up some time after serving ended.
+func (d *daemon) wait(serving context.Context, g *errgroup.Group) error {
+	ended := make(chan error, 1)
+	go func() { ended <- g.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-serving.Done():
+	}
+	d.log.Info("stopping")
+	timer := time.NewTimer(stopWithin)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		return withHint(fmt.Errorf("the node did not stop within %s", stopWithin), "nothing is lost; the next start takes up what was left undone")
+	}
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }

@@ -65,7 +65,7 @@ func first(c *contract.Call) (any, error) {
 	case "memory":
 		var all [][]byte
 		for {
-			all = append(all, make([]byte, 16<<20))
+			all = append(all, make([]byte, 4<<20))
 			all[len(all)-1][0] = 1
 		}
 	case "recursion":
@@ -75,7 +75,7 @@ func first(c *contract.Call) (any, error) {
 	case "exit":
 		os.Exit(3)
 	case "log":
-		for i := range 1_000_000 {
+		for i := range 10_000 {
 			c.Logf("line %d \x1b[31m", i)
 		}
 		return "logged", nil
@@ -83,7 +83,7 @@ func first(c *contract.Call) (any, error) {
 		fmt.Fprint(os.Stderr, strings.Repeat("x", 1<<20))
 		return "logged", nil
 	case "big":
-		return strings.Repeat("x", 32<<20), nil
+		return strings.Repeat("x", 2<<20), nil
 	case "float":
 		return map[string]any{"f": 1.5}, nil
 	case "code":
