@@ -175,3 +175,67 @@ func TestSilentPartyIsNoSmartContract(t *testing.T) {
 		t.Errorf("code %d: %s", code, log)
 	}
 }
+
+// What the metadata keeper does through its neighbours: account data through
+// the attribute and name keepers, grants through authz, the value owner
+// through the bank, and the refusal of a price in an unknown marker.
+func TestNeighboursOfTheMetadataKeeper(t *testing.T) {
+	c, owners, s := published(t)
+	alone, scope := owners[0], uuid.New()
+	id := metadatatypes.ScopeMetadataAddress(scope)
+	signers := []string{alone.address}
+	msgs := append(s.agree(scope, uuid.New(), alone),
+		&metadatatypes.MsgSetAccountDataRequest{MetadataAddr: id, Value: "some data", Signers: signers},
+		&metadatatypes.MsgBindOSLocatorRequest{Locator: metadatatypes.ObjectStoreLocator{Owner: alone.address, LocatorUri: "affiliate://host"}})
+	if code, log, _ := c.commit(signed(t, c.chainID, bodyOf(t, time.Time{}, msgs...), 5, testGas, 1, alone)); code != 0 {
+		t.Fatalf("code %d: %s", code, log)
+	}
+	var data metadatatypes.AccountDataResponse
+	c.query("/provenance.metadata.v1.Query/AccountData", &metadatatypes.AccountDataRequest{MetadataAddr: id}, &data)
+	if data.Value != "some data" {
+		t.Errorf("account data %q", data.Value)
+	}
+	var locator metadatatypes.OSLocatorResponse
+	c.query("/provenance.metadata.v1.Query/OSLocator", &metadatatypes.OSLocatorRequest{Owner: alone.address}, &locator)
+	if locator.Locator.LocatorUri != "affiliate://host" {
+		t.Errorf("locator %v", locator.Locator)
+	}
+	coin := metadatatypes.ScopeMetadataAddress(scope).Coin()
+	send := &banktypes.MsgSend{FromAddress: alone.address, ToAddress: owners[1].address, Amount: sdk.NewCoins(coin)}
+	price := &metadatatypes.MsgAddNetAssetValuesRequest{ScopeId: id.String(), Signers: signers,
+		NetAssetValues: []metadatatypes.NetAssetValue{{Price: sdk.NewInt64Coin("gold", 1), Volume: 1}}}
+	if code, log, _ := c.commit(signed(t, c.chainID, bodyOf(t, time.Time{}, send), 1, testGas, 2, alone)); code != 0 {
+		t.Errorf("value owner by bank send: code %d: %s", code, log)
+	}
+	if code, log, _ := c.commit(signed(t, c.chainID, bodyOf(t, time.Time{}, price), 1, testGas, 3, alone)); code == 0 || !strings.Contains(log, "no markers") {
+		t.Errorf("price in a marker: code %d: %s", code, log)
+	}
+}
+
+// One party writes for another that has granted it authority and does not sign.
+func TestGrantedParty(t *testing.T) {
+	c, owners, s := published(t)
+	agent, absent := owners[0], owners[1]
+	authority, err := authz.NewMsgGrant(keyAddress(absent.key.PubKey().Bytes()), keyAddress(agent.key.PubKey().Bytes()),
+		authz.NewGenericAuthorization("/provenance.metadata.v1.MsgWriteSessionRequest"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(sequence uint64) uint32 {
+		msgs := s.agree(uuid.New(), uuid.New(), agent, absent)
+		msgs[0].(*metadatatypes.MsgWriteScopeRequest).Signers = []string{agent.address}
+		msgs[1].(*metadatatypes.MsgWriteSessionRequest).Signers = []string{agent.address}
+		msgs[2].(*metadatatypes.MsgWriteRecordRequest).Signers = []string{agent.address}
+		code, _, _ := c.commit(signed(t, c.chainID, bodyOf(t, time.Time{}, msgs...), 3, testGas, sequence, agent))
+		return code
+	}
+	if code := write(1); code != 18 {
+		t.Errorf("without a grant: code %d, want 18", code)
+	}
+	if code, log, _ := c.commit(signed(t, c.chainID, bodyOf(t, time.Time{}, authority), 1, testGas, 0, absent)); code != 0 {
+		t.Fatalf("granting: code %d: %s", code, log)
+	}
+	if code := write(2); code != 0 {
+		t.Errorf("with a grant: code %d, want 0", code)
+	}
+}
