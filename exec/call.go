@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -134,6 +135,16 @@ func (l *logBuffer) write(b []byte) {
 			l.partial = append(l.partial, c)
 		}
 	}
+}
+
+// lastWords finds the line in which stock Go says why it stops.
+func (l *logBuffer) lastWords() string {
+	for _, line := range slices.Backward(l.lines) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line
+		}
+	}
+	return ""
 }
 
 // all returns the lines; the last says so if some were dropped.

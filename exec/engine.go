@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/tetratelabs/wazero"
@@ -42,7 +43,7 @@ type Engine struct {
 	loaded  loadedModules
 }
 
-// New makes an engine. It touches nothing but CacheDir, which it makes, and
+// New makes an engine; log may be nil. It touches nothing but CacheDir, which it makes, and
 // where it removes what other versions left.
 func New(cfg Config, log *slog.Logger) (*Engine, error) {
 	return newEngine(cfg, log, wazero.NewRuntimeConfig())
@@ -56,6 +57,9 @@ func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, 
 	modules, err := openModuleFiles(cfg.CacheDir)
 	if err != nil {
 		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	e := &Engine{
 		cfg: cfg, log: log, modules: modules,
@@ -243,6 +247,12 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	}
 	e.makeRoom(ctx, int64(len(module)))
 	compiled, err := compile(ctx, r, admitted)
+	if err != nil && strings.Contains(err.Error(), "compilationcache: ") {
+		e.log.Warn("compiled code in the cache is damaged; compiling again", "module", hash, "error", err)
+		if err = e.modules.clearNative(); err == nil {
+			compiled, err = compile(ctx, r, admitted)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

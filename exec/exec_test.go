@@ -134,20 +134,20 @@ func TestEveryFunctionIsAlone(t *testing.T) {
 // What a contract does to itself is a result, the same on both engines.
 func TestGoContractsEnd(t *testing.T) {
 	engines := []*Engine{
-		engine(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 20, Timeout: time.Minute}),
-		interpreter(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 20, Timeout: time.Minute}),
+		engine(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 16, Timeout: time.Minute}),
+		interpreter(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 16, Timeout: time.Minute}),
 	}
 	for do, want := range map[string]struct {
 		code, message string
 		outcome       agreement.Outcome
 	}{
 		"sleep":    {"", `{"slept":true}`, agreement.Pass},
-		"file":     {"", `"open /etc/passwd: Function not implemented"`, agreement.Pass},
-		"deadlock": {CodeTrap, "status 2", agreement.Fail},
+		"file":     {"", `"open /etc/passwd: Not implemented on wasip1"`, agreement.Pass},
+		"deadlock": {CodeTrap, "fatal error: all goroutines are asleep - deadlock!", agreement.Fail},
 		"memory":   {CodeMemoryLimit, "33554432 bytes", agreement.Fail},
-		"panic":    {CodeTrap, "status 2", agreement.Fail},
+		"panic":    {CodeTrap, "panic: on purpose", agreement.Fail},
 		"exit":     {CodeTrap, "status 3", agreement.Fail},
-		"big":      {CodeOutputLimit, "at most 1048576", agreement.Fail},
+		"big":      {CodeOutputLimit, "at most 65536", agreement.Fail},
 		"float":    {CodeBadOutput, "fraction", agreement.Fail},
 		"code":     {contract.CodeError, "not a code: why  [2J", agreement.Fail},
 		"error":    {contract.CodeError, "plain", agreement.Fail},

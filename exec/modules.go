@@ -102,7 +102,60 @@ func openModuleFiles(cacheDir string) (moduleFiles, error) {
 			return f, fmt.Errorf("closing the cache of compiled modules to others: %w", err)
 		}
 	}
-	return f, removeOthers(cacheDir, version)
+	return f, errors.Join(removeOthers(cacheDir, version), f.tidy())
+}
+
+// cacheLimit bounds what a cache keeps from one start of the node to the next,
+// in bytes.
+const cacheLimit = 1 << 30
+
+// tidy empties a cache that has grown over its limit; its contracts are
+// compiled again when they are needed.
+func (f moduleFiles) tidy() error {
+	var size int64
+	err := filepath.WalkDir(filepath.Dir(f.dir), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("measuring the cache of compiled modules: %w", err)
+	}
+	if size <= cacheLimit {
+		return nil
+	}
+	return errors.Join(empty(f.native), empty(f.dir))
+}
+
+// clearNative removes all native code.
+func (f moduleFiles) clearNative() error {
+	if f.native == "" {
+		return nil
+	}
+	directories, err := filepath.Glob(filepath.Join(f.native, "*"))
+	for _, d := range directories {
+		err = errors.Join(err, empty(d))
+	}
+	return err
+}
+
+// empty removes what is in a directory.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("clearing the cache of compiled modules: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("clearing the cache of compiled modules: %w", err)
+		}
+	}
+	return nil
 }
 
 // removeOthers removes what other versions of the engine left.

@@ -240,13 +240,16 @@ func (c *call) result(ctx context.Context, err error) (*contract.Failure, error)
 	return nil, agreement.Errorf(agreement.CodeExecution, "the engine failed: %w", firstLine(err))
 }
 
-// crash is the failure of a contract that didn't end by itself. The last line
-// of its log often says why.
+// crash is the failure of a contract that didn't end by itself.
 func (c *call) crash(why string) *contract.Failure {
+	code := CodeTrap
 	if c.memory != nil && c.memory.denied {
-		return &contract.Failure{Code: CodeMemoryLimit, Message: fmt.Sprintf("the contract needs more than the %d bytes of memory it may have", c.memory.limit)}
+		code, why = CodeMemoryLimit, fmt.Sprintf("the contract needs more than the %d bytes of memory it may have", c.memory.limit)
 	}
-	return &contract.Failure{Code: CodeTrap, Message: why}
+	if last := c.log.lastWords(); last != "" {
+		why += "; " + last
+	}
+	return &contract.Failure{Code: code, Message: cleanText(why, maxMessage)}
 }
 
 const stackOverflow = "stack overflow"

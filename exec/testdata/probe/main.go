@@ -83,7 +83,7 @@ func first(c *contract.Call) (any, error) {
 		fmt.Fprint(os.Stderr, strings.Repeat("x", 1<<20))
 		return "logged", nil
 	case "big":
-		return strings.Repeat("x", 2<<20), nil
+		return strings.Repeat("x", 100_000), nil
 	case "float":
 		return map[string]any{"f": 1.5}, nil
 	case "code":
