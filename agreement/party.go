@@ -108,7 +108,7 @@ func (t *turn) decline(code Code, reason string) {
 }
 
 func (t *turn) cosignRequested(b Body) {
-	if t.s.Phase != Assented || t.s.signed(b.Digest) {
+	if t.s.Phase != Assented || t.s.signed(b.Digest) || b.Round > MaxRounds {
 		return
 	}
 	if last, ok := t.s.Body(); ok && b.Round <= last.Round {

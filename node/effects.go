@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -26,11 +27,12 @@ const (
 func (n *Node) carryOut(ctx context.Context, t task) {
 	ctx, cancel := context.WithTimeout(ctx, effectTimeout)
 	defer cancel()
+	defer n.catch(ctx, t)
 	if t.mail != nil {
 		n.interpret(ctx, t)
 		return
 	}
-	e := *t.effect
+	e := t.effect
 	kind := agreement.EffectKind(e.Kind)
 	event, blobs, err := n.outcome(ctx, kind, e)
 	if err == nil {
@@ -47,8 +49,13 @@ func (n *Node) carryOut(ctx context.Context, t task) {
 	n.retry(ctx, t, err)
 }
 
-// outcome carries the effect out, and says what came of it.
-func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e store.Effect) (agreement.Event, map[string][]byte, error) {
+// stopping reports whether the node stops, as opposed to an attempt that took
+// too long.
+func stopping(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
+// outcome carries the effect out, and says what came of it. It may add to the
+// effect what every further attempt has to use again.
+func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e *store.Effect) (agreement.Event, map[string][]byte, error) {
 	s, err := n.state(e.Agreement)
 	if err != nil {
 		return nil, nil, err
@@ -77,7 +84,7 @@ func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e store.E
 
 // terminalEvent turns an error that waiting doesn't mend into what the
 // agreement makes of it.
-func (n *Node) terminalEvent(kind agreement.EffectKind, e store.Effect, err error) (agreement.Event, bool) {
+func (n *Node) terminalEvent(kind agreement.EffectKind, e *store.Effect, err error) (agreement.Event, bool) {
 	var known *agreement.Error
 	if !errors.As(err, &known) {
 		return nil, false
@@ -99,10 +106,28 @@ func (n *Node) terminalEvent(kind agreement.EffectKind, e store.Effect, err erro
 	return agreement.Aborted{Code: known.Code, Text: known.Text}, true
 }
 
+// catch keeps a fault in one task from ending the node, and from ending it
+// again at every start: the task is stored, and would come back.
+func (n *Node) catch(ctx context.Context, t task) {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	err := agreement.Errorf(agreement.CodeInternal, "a fault: %v", fault)
+	n.log.Error("a task ended in a fault", "fault", fault, "stack", string(debug.Stack()))
+	if t.effect != nil {
+		n.retry(ctx, t, err)
+		return
+	}
+	t.tries++
+	t.at = time.Now().Add(backoff(t.tries))
+	n.queue.add(t)
+}
+
 // retry writes down that an attempt failed, and queues the next one.
 func (n *Node) retry(ctx context.Context, t task, err error) {
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-		return // the node stops; the effect is in the store
+	if stopping(ctx) {
+		return // the effect is in the store
 	}
 	e := *t.effect
 	e.Attempts++

@@ -20,6 +20,8 @@ const (
 	unknownWait = 10 * time.Minute
 	// unknownRetry is how often it is looked at meanwhile.
 	unknownRetry = 2 * time.Second
+	// unknownTries bounds what is tried for an agreement that has ended.
+	unknownTries = 20
 )
 
 // HandleMail stores a message durably; only then is it acknowledged. What it
@@ -35,10 +37,11 @@ func (n *Node) HandleMail(ctx context.Context, _ string, m *affiliatev1.Mail) er
 		return err
 	}
 	if p := message.GetProposal(); p != nil {
-		if _, err := n.checkProposal(message, p); err != nil {
+		t, err := n.checkProposal(message, p)
+		if err != nil {
 			return err
 		}
-		if err := n.checkRoom(message); err != nil {
+		if err := n.checkRoom(&t); err != nil {
 			return err
 		}
 	}
@@ -52,13 +55,17 @@ func (n *Node) HandleMail(ctx context.Context, _ string, m *affiliatev1.Mail) er
 	return nil
 }
 
-// checkRoom refuses new agreements when too many are open: what is running completes.
-func (n *Node) checkRoom(m *affiliatev1.Message) error {
-	id, err := agreement.UUIDFromBytes(m.AgreementId)
+// checkRoom refuses an id that is taken, and new agreements when too many are
+// open: what is running completes.
+func (n *Node) checkRoom(t *terms) error {
+	s, err := n.state(t.id)
 	if err != nil {
-		return agreement.Errorf(agreement.CodeBadMessage, "agreement id: %w", err)
+		return err
 	}
-	if s, err := n.state(id); err == nil && s.Phase != agreement.None {
+	if s.Phase != agreement.None {
+		if s.Terms != t.digest {
+			return agreement.Errorf(agreement.CodeInUse, "the id %s stands for other terms here", t.id)
+		}
 		return nil
 	}
 	open, err := n.openAgreements()
@@ -154,19 +161,19 @@ func (n *Node) ClaimMail(ctx context.Context, mailbox, token []byte) (*affiliate
 	return n.store.ClaimMail(ctx, mailbox, token)
 }
 
-// interpret finds out what a stored message means, and consumes it.
+// interpret finds out what a stored message means, and consumes it. What can't
+// be told now waits; nothing is dropped without a line in the log.
 func (n *Node) interpret(ctx context.Context, t task) {
 	m, _, err := n.checkMessage(t.mail.Signed)
 	if err == nil {
 		err = n.dispatch(ctx, m, t.mail.ID)
 	}
-	switch {
-	case err == nil || (ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled)):
+	if err == nil || stopping(ctx) {
 		return
-	case errors.Is(err, agreement.ErrUnknown) && time.Duration(t.tries)*unknownRetry < unknownWait,
-		agreement.Retryable(err) && t.tries < 20:
+	}
+	if wait := n.waitFor(m, err, t.tries); wait > 0 {
 		t.tries++
-		t.at = time.Now().Add(unknownRetry)
+		t.at = time.Now().Add(wait)
 		n.queue.add(t)
 		return
 	}
@@ -174,6 +181,26 @@ func (n *Node) interpret(ctx context.Context, t task) {
 	if err := n.store.DropMail(ctx, t.mail.ID); err != nil && !errors.Is(err, store.ErrStale) {
 		n.log.Error("a message could not be taken out of the inbox", "error", err)
 	}
+}
+
+// waitFor says after how long a message is worth another look; 0 means never.
+// While an agreement is open, what fails for now (the chain is away, say) is
+// tried for as long as the agreement lives.
+func (n *Node) waitFor(m *affiliatev1.Message, err error, tries int) time.Duration {
+	if errors.Is(err, agreement.ErrUnknown) {
+		if time.Duration(tries)*unknownRetry < unknownWait {
+			return unknownRetry
+		}
+		return 0
+	}
+	if !agreement.Retryable(err) {
+		return 0
+	}
+	id, idErr := agreement.UUIDFromBytes(m.GetAgreementId())
+	if s, stateErr := n.state(id); idErr == nil && stateErr == nil && s.Phase.Final() && tries >= unknownTries {
+		return 0
+	}
+	return backoff(tries + 1)
 }
 
 func (n *Node) dispatch(ctx context.Context, m *affiliatev1.Message, mailID agreement.Hash) error {

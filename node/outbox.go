@@ -25,9 +25,9 @@ const (
 
 // doSend delivers one message. It is built, signed and sealed once; every
 // attempt sends the same stored bytes.
-func (n *Node) doSend(ctx context.Context, s agreement.State, e store.Effect) (agreement.Event, map[string][]byte, error) {
+func (n *Node) doSend(ctx context.Context, s agreement.State, e *store.Effect) (agreement.Event, map[string][]byte, error) {
 	kind := agreement.EffectKind(e.Kind)
-	mail, err := n.sealed(ctx, s, &e)
+	mail, err := n.sealed(ctx, s, e)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,7 +38,7 @@ func (n *Node) doSend(ctx context.Context, s agreement.State, e store.Effect) (a
 		return agreement.Delivered{To: e.To, Kind: kind, Via: "stream"}, nil, nil
 	}
 	if agreement.CodeOf(err) == agreement.CodePeerUnreachable && e.Attempts%gossipEvery == 0 {
-		n.gossip(ctx, e, mail)
+		n.gossip(ctx, *e, mail)
 	}
 	return nil, nil, asRetryable(err)
 }
