@@ -45,6 +45,16 @@ func withHint(err error, format string, args ...any) *cliError {
 	return &cliError{err: err, hint: fmt.Sprintf(format, args...), exit: exitFailure}
 }
 
+// failed makes an error of init and start a failure: nobody was there to
+// refuse.
+func failed(err error) error {
+	var own *cliError
+	if err == nil || errors.As(err, &own) {
+		return err
+	}
+	return &cliError{err: err, exit: exitFailure}
+}
+
 // failure is what people and programs are told of an error.
 type failure struct {
 	Code     string `json:"code,omitempty"`

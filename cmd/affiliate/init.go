@@ -38,7 +38,7 @@ The keys are protected by a passphrase, from --passphrase-file, the environment
 variable ` + passphraseEnv + `, or asked for on the terminal. The account key is
 the affiliate's identity: keep a copy of HOME/keys and of the passphrase.`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.init(cmd, c) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return failed(a.init(cmd, c)) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Affiliate.Name, "name", c.Affiliate.Name, "name shown to people at other affiliates")

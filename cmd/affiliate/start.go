@@ -36,7 +36,7 @@ func (a *app) startCommand() *cobra.Command {
 socket, and ends in order on SIGINT or SIGTERM. It can be killed at any moment:
 the next start takes up what was left undone.`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.start(cmd.Context(), passphraseFile) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return failed(a.start(cmd.Context(), passphraseFile)) },
 	}
 	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file that holds the passphrase (default: keys.passphrase_file)")
 	return cmd
