@@ -18,8 +18,9 @@ const (
 	// retryFirst and retryMost bound the wait between attempts.
 	retryFirst = 500 * time.Millisecond
 	retryMost  = 5 * time.Minute
-	// sendLifetime is how long a message is tried after its agreement has ended.
-	sendLifetime = 7 * 24 * time.Hour
+	// effectLifetime is how long any effect is tried. Indexing is the exception:
+	// giving it up would lose records, so it goes on until it works.
+	effectLifetime = 7 * 24 * time.Hour
 )
 
 // carryOut does one task. What fails for now is queued again; what fails for
@@ -86,13 +87,17 @@ func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e *store.
 // agreement makes of it.
 func (n *Node) terminalEvent(kind agreement.EffectKind, e *store.Effect, err error) (agreement.Event, bool) {
 	var known *agreement.Error
+	old := time.Since(e.Created) > effectLifetime
 	if !errors.As(err, &known) {
-		return nil, false
+		known = agreement.Errorf(agreement.CodeInternal, "%w", err)
+		if !old {
+			return nil, false
+		}
 	}
-	retry := agreement.Retryable(err)
+	retry := agreement.Retryable(err) && !old
 	switch {
 	case kind.IsSend():
-		if retry && time.Since(e.Created) < sendLifetime {
+		if retry {
 			return nil, false
 		}
 		return agreement.Undeliverable{To: e.To, Kind: kind, Code: known.Code, Text: known.Text}, true

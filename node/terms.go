@@ -285,7 +285,6 @@ func checkNames(what string, missing agreement.Code, refs []*affiliatev1.InputRe
 	return nil
 }
 
-
 // checkScope holds the terms to the scope as the chain has it; nil means that
 // the chain has none.
 func (t *terms) checkScope(onChain *chainclient.Scope, m contract.Manifest) error {
