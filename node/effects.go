@@ -18,8 +18,8 @@ const (
 	// retryFirst and retryMost bound the wait between attempts.
 	retryFirst = 500 * time.Millisecond
 	retryMost  = 5 * time.Minute
-	// effectLifetime is how long any effect is tried. Indexing is the exception:
-	// giving it up would lose records, so it goes on until it works.
+	// effectLifetime is how long an effect is tried at least. While its agreement
+	// is open it is tried on: the agreement's own deadline ends that.
 	effectLifetime = 7 * 24 * time.Hour
 )
 
@@ -87,7 +87,8 @@ func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e *store.
 // agreement makes of it.
 func (n *Node) terminalEvent(kind agreement.EffectKind, e *store.Effect, err error) (agreement.Event, bool) {
 	var known *agreement.Error
-	old := time.Since(e.Created) > effectLifetime
+	s, stateErr := n.state(e.Agreement)
+	old := stateErr == nil && s.Phase.Final() && time.Since(e.Created) > effectLifetime
 	if !errors.As(err, &known) {
 		known = agreement.Errorf(agreement.CodeInternal, "%w", err)
 		if !old {
