@@ -69,6 +69,7 @@ func found(t testing.TB, x *Index, query string) string {
 }
 
 func TestSearch(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, filepath.Join(t.TempDir(), "index.sqlite"), testKey)
 	put(t, x, loans...)
 	for query, want := range map[string]string{
@@ -105,6 +106,7 @@ func TestSearch(t *testing.T) {
 }
 
 func TestBadQueries(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, filepath.Join(t.TempDir(), "index.sqlite"), nil)
 	for _, query := range []string{
 		"", "  ", `"`, `"ann`, `a"b`, `"ann"bob`, `field:"ann`, ":ann", "ann :", "field:", `field:""`, "*", "-", "(", "field:*",
@@ -119,6 +121,7 @@ func TestBadQueries(t *testing.T) {
 }
 
 func TestPutKeepsTheNewest(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, filepath.Join(t.TempDir(), "index.sqlite"), nil)
 	put(t, x, entry(1, "loan", 10, map[string]string{"state": "new"}))
 	put(t, x, entry(1, "loan", 9, map[string]string{"state": "old"}))
@@ -148,6 +151,7 @@ func all(entries []Entry, err error) iter.Seq2[Entry, error] {
 }
 
 func TestRebuild(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "index.sqlite")
 	x := openTest(t, path, testKey)
 	put(t, x, loans...)
@@ -184,6 +188,7 @@ func TestRebuild(t *testing.T) {
 }
 
 func TestEncryptedAtRest(t *testing.T) {
+	t.Parallel()
 	for _, key := range [][]byte{nil, testKey} {
 		dir := t.TempDir()
 		x := openTest(t, filepath.Join(dir, "index.sqlite"), key)
@@ -221,6 +226,7 @@ func readAll(t *testing.T, dir string) string {
 }
 
 func TestUnreadableFileIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, path string) []byte{
 		"wrong key": func(*testing.T, string) []byte { return bytes.Repeat([]byte{4}, KeySize) },
 		"no key":    func(*testing.T, string) []byte { return nil },
@@ -259,6 +265,7 @@ func TestUnreadableFileIsMadeAnew(t *testing.T) {
 }
 
 func TestClearErrors(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "index.sqlite")
 	x := openTest(t, path, testKey)
@@ -285,6 +292,7 @@ func TestClearErrors(t *testing.T) {
 }
 
 func TestContextEndsWaitAndWork(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, filepath.Join(t.TempDir(), "index.sqlite"), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	err := x.Rebuild(ctx, func(yield func(Entry, error) bool) {
@@ -306,6 +314,7 @@ func TestContextEndsWaitAndWork(t *testing.T) {
 }
 
 func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, filepath.Join(t.TempDir(), "index.sqlite"), nil)
 	var wg sync.WaitGroup
 	for i := range byte(4) {
@@ -329,6 +338,7 @@ func TestConcurrentUse(t *testing.T) {
 // TestModel compares the index with a plain map under random puts, rebuilds
 // and reopenings.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	runs := 0
 	words := []string{"ann", "bob", "annex", "250", "250000"}

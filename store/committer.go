@@ -103,7 +103,7 @@ func (s *Store) update(ctx context.Context, entries int, size int64, fn func(*wr
 			entries, size, maxBatchEntries, int64(maxBatchBytes))
 	}
 	op := &operation{run: fn, entries: entries, size: size, done: make(chan struct{})}
-	return s.shared(func() error {
+	err := s.shared(func() error {
 		s.queue.add(op)
 		select {
 		case <-op.done:
@@ -118,6 +118,10 @@ func (s *Store) update(ctx context.Context, entries int, size int64, fn func(*wr
 		}
 		return op.err
 	})
+	if errors.Is(err, badger.ErrDBClosed) {
+		return storeError("writing", err)
+	}
+	return err
 }
 
 func (c *committer) add(op *operation) {
@@ -176,6 +180,7 @@ func (s *Store) commitBatch(batch []*operation) {
 	defer txn.Discard()
 	var failed error
 	for _, op := range batch {
+		s.touched(op.size)
 		w := &writer{txn: txn, mem: &mem}
 		if op.err = op.run(w); op.err != nil {
 			continue

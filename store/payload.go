@@ -63,6 +63,7 @@ func (p *payload) next() error {
 	if err != nil {
 		return readError(err, "chunk %d of object %s", index, p.id)
 	}
+	p.s.touched(int64(len(b)))
 	p.chunk = b[p.at-start:]
 	return nil
 }

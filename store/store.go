@@ -5,14 +5,13 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -64,6 +63,10 @@ type Store struct {
 	changed chan struct{} // closed and replaced when mem.lastEvent grows
 
 	puts inflight
+
+	dir       string
+	sinceTrim atomic.Int64  // bytes of values that were written or read
+	trimDue   chan struct{} // holds one element when it is time
 }
 
 // memory is what the store keeps of its own content: totals that would take a
@@ -92,7 +95,10 @@ func Open(o Options, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, openError(o.Dir, err)
 	}
-	s := &Store{db: db, log: log, maxObject: o.MaxObjectSize, ended: make(chan struct{}), changed: make(chan struct{})}
+	s := &Store{
+		db: db, log: log, maxObject: o.MaxObjectSize, dir: o.Dir,
+		ended: make(chan struct{}), changed: make(chan struct{}), trimDue: make(chan struct{}, 1),
+	}
 	if s.maxObject <= 0 {
 		s.maxObject = DefaultMaxObjectSize
 	}
@@ -238,51 +244,6 @@ func (logger) Debugf(string, ...any)            {}
 
 func line(f string, args []any) string { return strings.TrimSpace(fmt.Sprintf(f, args...)) }
 
-// Intervals of Run.
-const (
-	mailInterval     = time.Minute
-	valueLogInterval = 10 * time.Minute
-	discardRatio     = 0.5 // a value log file is rewritten when half of it is dead
-)
-
-// Run drops kept mail that has expired, clears what failed object puts left,
-// and gives back the space of dead values, until ctx ends.
-func (s *Store) Run(ctx context.Context) error {
-	mail, vlog := time.NewTicker(mailInterval), time.NewTicker(valueLogInterval)
-	defer mail.Stop()
-	defer vlog.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-mail.C:
-			if err := s.dropExpiredMail(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				s.log.Warn("dropping expired mail", "error", err)
-			}
-		case <-vlog.C:
-			if err := s.collect(ctx); err != nil && ctx.Err() == nil {
-				s.log.Warn("collecting garbage", "error", err)
-			}
-		}
-	}
-}
-
-func (s *Store) collect(ctx context.Context) error {
-	if err := s.removeOrphans(); err != nil {
-		return err
-	}
-	for ctx.Err() == nil {
-		err := s.shared(func() error { return s.db.RunValueLogGC(discardRatio) })
-		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
-			return nil
-		}
-		if err != nil {
-			return storeError("rewriting the value log", err)
-		}
-	}
-	return nil
-}
-
 // shared runs fn while the database can't be closed.
 func (s *Store) shared(fn func() error) error {
 	s.life.RLock()
@@ -300,6 +261,7 @@ func (s *Store) view(fn func(*badger.Txn) error) error {
 
 // set writes one key, past the committer: for keys that nothing is decided on.
 func (s *Store) set(key, value []byte) error {
+	s.touched(int64(len(value)))
 	err := s.shared(func() error {
 		return s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, value) })
 	})

@@ -1,0 +1,547 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+)
+
+func wantCode(t *testing.T, what string, err error, code agreement.Code) {
+	t.Helper()
+	var e *agreement.Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Errorf("%s: got %v, want %s", what, err, code)
+	}
+}
+
+func tryOpen(o Options) error {
+	s, err := Open(o, slog.New(slog.DiscardHandler))
+	if err == nil {
+		err = errors.Join(errors.New("it opened"), s.Close())
+	}
+	return err
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	err := tryOpen(Options{Dir: dir, Key: testKey})
+	wantCode(t, "second process", err, agreement.CodeInUse)
+	var e *agreement.Error
+	if errors.As(err, &e) && !strings.Contains(e.Hint, dir) {
+		t.Errorf("the hint doesn't name the directory: %s", e.Hint)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "wrong key", tryOpen(Options{Dir: dir, Key: make([]byte, KeySize)}), agreement.CodeStore)
+	wantCode(t, "no key", tryOpen(Options{Dir: dir}), agreement.CodeStore)
+	wantCode(t, "short key", tryOpen(Options{Dir: dir, Key: []byte("short")}), agreement.CodeStore)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "a file in the way", tryOpen(Options{Dir: filepath.Join(file, "data")}), agreement.CodeStore)
+	wantCode(t, "unwritable", tryOpen(Options{Dir: "/proc/affiliate"}), agreement.CodeStore)
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST"), []byte("garbage, and more of it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "bad files", tryOpen(Options{Dir: dir, Key: testKey}), agreement.CodeDamaged)
+}
+
+func TestPlainStoreAndItsKey(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "new", "data")
+	s, err := Open(Options{Dir: dir}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("a second close: %v", err)
+	}
+	wantCode(t, "closed, reading", func() error { _, err := s.Cursor("c"); return err }(), agreement.CodeStore)
+	wantCode(t, "closed, writing", s.SetCursor(t.Context(), "c", 1), agreement.CodeStore)
+	wantCode(t, "closed, waiting", s.WaitEvents(t.Context(), 0), agreement.CodeStore)
+	wantCode(t, "key for a plain store", tryOpen(Options{Dir: dir, Key: testKey}), agreement.CodeStore)
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	if err := s.set(formatKey(), encodeNumber(formatVersion+1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "newer format", tryOpen(Options{Dir: dir, Key: testKey}), agreement.CodeStore)
+}
+
+func TestNotFound(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	for what, get := range map[string]func() error{
+		"agreement": func() error { _, _, err := s.Agreement(agreement.ID{1}); return err },
+		"blob":      func() error { _, err := s.Blob(agreement.ID{1}, "terms"); return err },
+		"object":    func() error { _, err := s.Object(agreement.Hash{1}); return err },
+		"payload":   func() error { _, err := s.Payload(agreement.Hash{1}, 0); return err },
+		"record":    func() error { _, err := s.Record(agreement.UUID{1}, "loan"); return err },
+		"history":   func() error { _, err := s.RecordHistory(agreement.UUID{1}, "loan"); return err },
+		"contract":  func() error { _, err := s.Contract(agreement.Hash{1}); return err },
+		"kept mail": func() error { _, err := s.ClaimMail(t.Context(), make([]byte, 32), nil); return err },
+	} {
+		err := get()
+		wantCode(t, what, err, agreement.CodeNotFound)
+		if !errors.Is(err, agreement.ErrNotFound) {
+			t.Errorf("%s: %v isn't ErrNotFound", what, err)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	ctx := t.Context()
+	commit := func(c Change) error { _, err := s.Commit(ctx, c); return err }
+	id := agreement.ID{1}
+	many := Change{Agreement: id, Phase: "p", Events: make([]Event, maxBatchEntries)}
+	for what, err := range map[string]error{
+		"state":    commit(Change{Agreement: id, Phase: "p", State: make([]byte, MaxState+1)}),
+		"document": commit(Change{Agreement: id, Phase: "p", Blobs: map[string][]byte{"b": make([]byte, MaxBlob+1)}}),
+		"effect":   commit(Change{Agreement: id, Phase: "p", Add: []Effect{{Seq: 1, Sealed: make([]byte, MaxEffect+1)}}}),
+		"text":     commit(Change{Agreement: id, Phase: "p", Events: []Event{{Text: strings.Repeat("x", MaxText+1)}}}),
+		"entries":  commit(many),
+		"message":  func() error { _, err := s.PutMail(ctx, agreement.Hash{1}, make([]byte, MaxMessage+1)); return err }(),
+		"object":   s.PutObject(ctx, Object{SealedSize: DefaultMaxObjectSize + 1}, nil),
+		"header":   s.PutObject(ctx, Object{Header: make([]byte, MaxHeader+1)}, nil),
+	} {
+		wantCode(t, what, err, agreement.CodeTooLarge)
+	}
+	wantCode(t, "phase", commit(Change{Agreement: id}), agreement.CodeBadRequest)
+	// The largest that are allowed, together.
+	err := commit(Change{Agreement: id, Phase: "p", State: make([]byte, MaxState), Blobs: map[string][]byte{"b": make([]byte, MaxBlob)},
+		Events: make([]Event, 700)})
+	if err != nil {
+		t.Error(err)
+	}
+	checkWhole(t, s)
+}
+
+// TestCommitRace has many goroutines move the same few agreements on, each
+// from what it read last: every revision is reached once.
+func TestCommitRace(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	const writers, each, agreements = 8, 25, 3
+	g, ctx := errgroup.WithContext(t.Context())
+	watcher, stop := context.WithCancel(ctx)
+	g.Go(func() error { return watch(watcher, s, writers*each) })
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Add(1)
+		g.Go(func() error {
+			defer wg.Done()
+			for i := range each {
+				if err := advance(ctx, s, agreement.ID{1 + byte(i%agreements)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	wg.Wait()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	stop()
+	total := uint64(0)
+	for i := range byte(agreements) {
+		_, revision, err := s.Agreement(agreement.ID{1 + i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += revision
+	}
+	if total != writers*each || s.LastEvent() != writers*each {
+		t.Errorf("%d revisions, %d events, not %d", total, s.LastEvent(), writers*each)
+	}
+	checkWhole(t, s)
+}
+
+func advance(ctx context.Context, s *Store, id agreement.ID) error {
+	for {
+		_, revision, err := s.Agreement(id)
+		if err != nil && !errors.Is(err, agreement.ErrNotFound) {
+			return err
+		}
+		_, err = s.Commit(ctx, Change{Agreement: id, Revision: revision, Open: true, Phase: fmt.Sprint(revision % 3), Events: []Event{{Kind: "k"}}})
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// watch follows the events and sees every one once, in order, as they come.
+func watch(ctx context.Context, s *Store, n uint64) error {
+	for seen := uint64(0); seen < n; {
+		if err := s.WaitEvents(ctx, seen); err != nil {
+			return err
+		}
+		page, err := s.EventsAfter(seen, nil, 7)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return fmt.Errorf("no event after %d, though there should be", seen)
+		}
+		for _, e := range page {
+			if seen++; e.Sequence != seen {
+				return fmt.Errorf("event %d follows %d", e.Sequence, seen-1)
+			}
+		}
+	}
+	return nil
+}
+
+func TestWaitEventsEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if err := s.WaitEvents(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancelledCommitIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	s.queue.turn <- struct{}{} // somebody leads and takes long
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := s.Commit(ctx, typicalChange(agreement.ID{1}, 0))
+		done <- err
+	}()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	<-s.queue.turn
+	if _, err := s.Commit(t.Context(), typicalChange(agreement.ID{2}, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Agreement(agreement.ID{1}); !errors.Is(err, agreement.ErrNotFound) {
+		t.Errorf("a cancelled commit is there: %v", err)
+	}
+}
+
+func TestObjects(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	for _, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, 2*chunkSize + 5} {
+		o, p := randomObject(size)
+		// What follows the payload isn't read.
+		r := io.MultiReader(bytes.NewReader(p), failing{})
+		if err := s.PutObject(t.Context(), o, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.PutObject(t.Context(), o, failing{}); err != nil {
+			t.Errorf("again: %v", err)
+		}
+		got, err := s.Object(o.ID)
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(o) {
+			t.Errorf("object came back as %+v, %v", got, err)
+		}
+		for _, offset := range []int{0, size / 2, size, min(size, chunkSize)} {
+			if !bytes.Equal(readPayload(t, s, o.ID, int64(offset)), p[offset:]) {
+				t.Errorf("%d bytes from %d differ", size, offset)
+			}
+		}
+		_, err = s.Payload(o.ID, int64(size)+1)
+		wantCode(t, "offset", err, agreement.CodeBadRequest)
+		if size%2 == 1 {
+			if err := s.DeleteObject(t.Context(), o.ID); err != nil {
+				t.Error(err)
+			}
+			if err := s.DeleteObject(t.Context(), o.ID); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	checkWhole(t, s)
+}
+
+var errFailing = errors.New("read too far")
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errFailing }
+
+func TestBadPutsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	for _, size := range []int{100, 2*chunkSize + 5} {
+		o, p := randomObject(size)
+		wrong := bytes.Clone(p)
+		wrong[size-1]++
+		wantCode(t, "wrong bytes", s.PutObject(t.Context(), o, bytes.NewReader(wrong)), agreement.CodeDamaged)
+		if err := s.PutObject(t.Context(), o, bytes.NewReader(p[:size-1])); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("too short: %v", err)
+		}
+		checkWhole(t, s)
+		if _, err := s.Object(o.ID); !errors.Is(err, agreement.ErrNotFound) {
+			t.Errorf("a bad object is there: %v", err)
+		}
+		if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
+			t.Errorf("the good one after it: %v", err)
+		}
+	}
+	checkWhole(t, s)
+}
+
+func TestConcurrentPutsOfOneObject(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	o, p := randomObject(2 * chunkSize)
+	var g errgroup.Group
+	for i := range 4 {
+		g.Go(func() error {
+			b := bytes.Clone(p)
+			if i == 0 {
+				b[0]++ // one of them lies
+			}
+			err := s.PutObject(context.Background(), o, bytes.NewReader(b))
+			if i == 0 && agreement.CodeOf(err) == agreement.CodeDamaged {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	checkWhole(t, s)
+}
+
+func TestDamagedChunk(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	o, p := randomObject(chunkSize + 5)
+	if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.remove(chunkKey(o.ID, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Payload(o.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(r)
+	wantCode(t, "missing chunk", err, agreement.CodeDamaged)
+}
+
+func mail(t *testing.T, n uint32, size int, expires time.Time) (m *affiliatev1.Mail, token []byte) {
+	t.Helper()
+	token = fmt.Appendf(nil, "token %d", n)
+	claim := sha256.Sum256(token)
+	mailbox := make([]byte, mailboxSize)
+	mailbox[0], mailbox[1] = byte(n>>8), byte(n)
+	return &affiliatev1.Mail{Mailbox: mailbox, Tag: make([]byte, tagSize), Claim: claim[:], Sealed: make([]byte, size), ExpiresUnix: expires.Unix()}, token
+}
+
+func TestKeptMail(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	now, ctx := time.Now(), t.Context()
+	for n := range uint32(5) {
+		m, _ := mail(t, n, 2000, now.Add(time.Duration(n+1)*time.Hour))
+		for range 2 {
+			if err := s.KeepMail(ctx, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var after []byte
+	for n := 0; ; n++ {
+		page, err := s.KeptMail(after, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			if n != 5 {
+				t.Errorf("%d mails are listed", n)
+			}
+			break
+		}
+		if len(page[0].GetSealed()) != 0 {
+			t.Error("the list has sealed bytes")
+		}
+		after = page[0].GetMailbox()
+	}
+	m, token := mail(t, 4, 2000, now.Add(5*time.Hour))
+	_, err := s.ClaimMail(ctx, m.GetMailbox(), []byte("wrong"))
+	wantCode(t, "wrong token", err, agreement.CodeNotFound)
+	for range 2 { // an answer that got lost can be asked for again
+		got, err := s.ClaimMail(ctx, m.GetMailbox(), token)
+		if err != nil || got.String() != m.String() {
+			t.Errorf("claimed %v, %v", got, err)
+		}
+	}
+	checkWhole(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, dir)
+	if err := s.dropExpiredMail(ctx, now.Add(3*time.Hour+time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	checkWhole(t, s)
+	if n, err := s.CountKeptMail(); n != 1 || err != nil { // 0, 1, 2 expired and 4 was claimed
+		t.Errorf("%d mails are kept, %v", n, err)
+	}
+}
+
+func TestMailQuotas(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	ctx, later := t.Context(), time.Now().Add(time.Hour)
+	m, _ := mail(t, 1, MaxKeptMailSize+1, later)
+	wantCode(t, "too large", s.KeepMail(ctx, m), agreement.CodeTooLarge)
+	m, _ = mail(t, 1, 10, time.Now())
+	wantCode(t, "expired", s.KeepMail(ctx, m), agreement.CodeExpired)
+	m, _ = mail(t, 1, 10, later)
+	m.Tag = nil
+	wantCode(t, "no tag", s.KeepMail(ctx, m), agreement.CodeBadMessage)
+
+	full := s.memory()
+	full.kept, full.inbox = MaxKeptMail, MaxInboxMessages
+	s.publish(full)
+	m, _ = mail(t, 1, 10, later)
+	wantCode(t, "count of kept mail", s.KeepMail(ctx, m), agreement.CodeBackpressure)
+	_, err := s.PutMail(ctx, agreement.Hash{1}, nil)
+	wantCode(t, "count of messages", err, agreement.CodeBackpressure)
+	full.kept, full.keptBytes, full.inbox, full.inboxBytes = 0, MaxKeptBytes, 0, MaxInboxBytes
+	s.publish(full)
+	wantCode(t, "bytes of kept mail", s.KeepMail(ctx, m), agreement.CodeBackpressure)
+	_, err = s.PutMail(ctx, agreement.Hash{1}, make([]byte, 1))
+	wantCode(t, "bytes of messages", err, agreement.CodeBackpressure)
+}
+
+func TestMailLifetimeIsCapped(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	m, _ := mail(t, 1, 10, time.Now().Add(365*24*time.Hour))
+	if err := s.KeepMail(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.dropExpiredMail(t.Context(), time.Now().Add(MaxKeptLifetime+time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := s.CountKeptMail(); n != 0 {
+		t.Errorf("%d mails outlive the longest lifetime", n)
+	}
+	checkWhole(t, s)
+}
+
+func TestContractsAndAffiliates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	want := Contract{Hash: agreement.Hash{2}, Module: agreement.Hash{3}, Name: "loan", Version: "1.0.0", Manifest: bytes.Repeat([]byte("{}"), 1000), Size: 9, Added: time.Unix(1, 0).UTC()}
+	for _, c := range []Contract{want, {Hash: agreement.Hash{1}, Added: time.Unix(1, 0).UTC()}} {
+		if err := s.PutContract(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, signed := range []string{"old", "new"} {
+		if err := s.SaveAffiliate("tp1a", []byte(signed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, dir)
+	if got, err := s.Contract(want.Hash); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("contract came back as %v, %v", got, err)
+	}
+	if all, err := s.Contracts(); err != nil || len(all) != 2 || all[1].Name != "loan" {
+		t.Errorf("contracts are %v, %v", all, err)
+	}
+	if all, err := s.Affiliates(); err != nil || len(all) != 1 || string(all["tp1a"]) != "new" {
+		t.Errorf("affiliates are %v, %v", all, err)
+	}
+}
+
+func TestEncryptedAtRest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	c := Change{Agreement: agreement.ID{1}, Phase: "p", State: []byte("Wolkenkuckucksheim"), Blobs: map[string][]byte{"b": bytes.Repeat([]byte("Wolkenkuckucksheim"), 100)}}
+	if _, err := s.Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, c.State) {
+			t.Errorf("%s shows the state", f.Name())
+		}
+	}
+}
+
+func TestRunEndsAndCollects(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	o, p := randomObject(1 + rand.IntN(3*chunkSize))
+	if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.collect(t.Context()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	checkWhole(t, s)
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// codecs are all decoders, each with an encoder of what it made and a sample.
+var codecs = []struct {
+	name   string
+	decode func([]byte) (any, error)
+	encode func(any) []byte
+	sample any
+}{
+	{"number", wrap(decodeNumber), func(v any) []byte { return encodeNumber(v.(uint64)) }, uint64(1 << 63)},
+	{"agreement", wrap(decodeSaved), func(v any) []byte { return v.(saved).encode() }, saved{7, true, "executing", []byte("state")}},
+	{"effect", wrap(decodeEffect), func(v any) []byte { return v.(Effect).encode() }, Effect{
+		Kind: 3, To: "tp1", Arg: []byte{1}, Attempts: 2, NotBefore: time.Unix(5, 6).UTC(), Created: time.Unix(-1, 999).UTC(), Sealed: []byte{9}, LastError: "no"}},
+	{"event", wrap(decodeEvent), func(v any) []byte { return v.(Event).encode() }, Event{
+		Time: time.Unix(1e9, 1).UTC(), Agreement: agreement.ID{1}, Step: 10, Kind: "k", Peer: "p", Code: "C", Text: "t", Phase: "h"}},
+	{"received", wrap(decodeReceived), func(v any) []byte { return v.(received).encode() }, received{time.Unix(1, 2).UTC(), 3}},
+	{"kept", wrap(decodeKept), func(v any) []byte { return v.(kept).encode() }, kept{[tagSize]byte{1}, agreement.Hash{2}, 3, 4, 5}},
+	{"record", wrap(decodeRecord), func(v any) []byte { return v.(Record).encode() }, Record{
+		Scope: agreement.UUID{1}, Name: "loan", Agreement: agreement.ID{2}, Contract: agreement.Hash{3}, Hash: "h", Salt: []byte{4}, Content: agreement.Hash{5},
+		Object: agreement.Hash{6}, MediaType: "application/json", Height: 7, BlockTime: time.Unix(8, 9).UTC(), TxHash: "AB", Index: map[string]string{"b": "1", "a": "2"}}},
+	{"current", wrap(decodeCurrent), func(v any) []byte { return v.(current).encode() }, current{9, agreement.ID{1}}},
+	{"contract", wrap(decodeContract), func(v any) []byte { return v.(Contract).encode() }, Contract{
+		Hash: agreement.Hash{1}, Module: agreement.Hash{2}, Name: "loan", Version: "1", Manifest: []byte("{}"), Size: 3, Added: time.Time{}}},
+	{"object", wrap(decodeObject), func(v any) []byte { return v.(Object).encode() }, Object{
+		ID: agreement.Hash{1}, ContentHash: agreement.Hash{2}, Size: 3, SealedSize: 4, MediaType: "m", Audience: []string{"a", ""}, Owner: "put", Created: time.Unix(5, 0).UTC(), Header: []byte{6}}},
+}
+
+func wrap[T any](decode func([]byte) (T, error)) func([]byte) (any, error) {
+	return func(b []byte) (any, error) {
+		v, err := decode(b)
+		return v, err
+	}
+}
+
+func TestValuesComeBack(t *testing.T) {
+	for _, c := range codecs {
+		zero := reflect.Zero(reflect.TypeOf(c.sample)).Interface()
+		for _, v := range []any{c.sample, zero} {
+			got, err := c.decode(c.encode(v))
+			if err != nil || !reflect.DeepEqual(got, v) {
+				t.Errorf("%s: %+v came back as %+v, %v", c.name, v, got, err)
+			}
+		}
+	}
+}
+
+// TestDamagedValues cuts every value short, appends to it, and gives it
+// another version.
+func TestDamagedValues(t *testing.T) {
+	for _, c := range codecs {
+		b := c.encode(c.sample)
+		for n := range b {
+			if _, err := c.decode(b[:n]); err == nil {
+				t.Errorf("%s: %d of %d bytes are taken", c.name, n, len(b))
+			}
+		}
+		if _, err := c.decode(append(bytes.Clone(b), 0)); err == nil {
+			t.Errorf("%s: a byte too many is taken", c.name)
+		}
+		b[0]++
+		if _, err := c.decode(b); err == nil {
+			t.Errorf("%s: another version is taken", c.name)
+		}
+	}
+}
+
+// FuzzDecode holds that no bytes make a decoder panic, and that what it makes
+// of them encodes to something that decodes to the same.
+func FuzzDecode(f *testing.F) {
+	for i, c := range codecs {
+		f.Add(uint8(i), c.encode(c.sample))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, b []byte) {
+		c := codecs[int(which)%len(codecs)]
+		v, err := c.decode(b)
+		if err != nil {
+			return
+		}
+		again, err := c.decode(c.encode(v))
+		if err != nil || !reflect.DeepEqual(v, again) {
+			t.Errorf("%s: %+v came back as %+v, %v", c.name, v, again, err)
+		}
+	})
+}
+
+// FuzzKeys holds that the readers of keys take any bytes.
+func FuzzKeys(f *testing.F) {
+	f.Add(effectKey(agreement.ID{1}, 2))
+	f.Fuzz(func(_ *testing.T, k []byte) {
+		_, _ = lastUUID(k)
+		_, _ = lastHash(k)
+		_, _ = lastNumber(k)
+		_, _, _ = splitExpiry(k)
+	})
+}
