@@ -88,7 +88,7 @@ func BenchAgreements(ctx context.Context, b Build, opts Options, out io.Writer, 
 		}
 		for _, level := range benchLevels {
 			report.Line("%d agreements, %d in flight", level.total, level.inFlight)
-			more, err := n.benchLevel(ctx, obs, level.inFlight, level.total, interval, rate)
+			more, err := n.benchLevel(ctx, obs, report, level.inFlight, level.total, interval, rate)
 			if err != nil {
 				return fmt.Errorf("with %d in flight: %w", level.inFlight, err)
 			}
@@ -129,7 +129,9 @@ func (n *Net) blockInterval(ctx context.Context) (time.Duration, error) {
 }
 
 // benchLevel keeps inFlight agreements open until total are complete.
-func (n *Net) benchLevel(ctx context.Context, obs *observer, inFlight, total int, interval time.Duration, chainRate float64) ([]Figure, error) {
+func (n *Net) benchLevel(ctx context.Context, obs *observer, report *Report, inFlight, total int,
+	interval time.Duration, chainRate float64,
+) ([]Figure, error) {
 	runs := make([]*agreementRun, total)
 	for i := range runs {
 		runs[i] = n.loanRun(fmt.Sprintf("#%d", i), numberedLoan(fmt.Sprintf("BENCH%d", inFlight), i))
@@ -163,6 +165,7 @@ func (n *Net) benchLevel(ctx context.Context, obs *observer, inFlight, total int
 	for i, r := range runs {
 		latencies[i] = ends[i].Sub(r.submitted)
 	}
+	reportSlowest(obs, report, runs, latencies)
 	figures := []Figure{
 		{
 			Name: name + "rate", Value: float64(total) / elapsed.Seconds(), Unit: "agreements/s",
@@ -172,6 +175,27 @@ func (n *Net) benchLevel(ctx context.Context, obs *observer, inFlight, total int
 		{Name: name + "latency-p99", Value: percentile(latencies, 99), Unit: "ms"},
 	}
 	return append(figures, stageFigures(name, obs, runs)...), nil
+}
+
+// reportSlowest tells what happened in the slowest agreement.
+func reportSlowest(obs *observer, report *Report, runs []*agreementRun, latencies []time.Duration) {
+	worst := 0
+	for i, d := range latencies {
+		if d > latencies[worst] {
+			worst = i
+		}
+	}
+	r := runs[worst]
+	report.Line("the slowest took %.3f s:", latencies[worst].Seconds())
+	events := obs.Events(r.id)
+	slices.SortStableFunc(events, func(a, b seenEvent) int { return a.At.Compare(b.At) })
+	for _, e := range events {
+		who := "chain"
+		if e.Affiliate != nil {
+			who = e.Affiliate.Name
+		}
+		report.Line("  %8.3f s  %-12s %2d %s %s", e.At.Sub(r.submitted).Seconds(), who, e.Step, e.Kind, e.Text)
+	}
 }
 
 // benchWithin is how long one agreement may take under load.

@@ -43,14 +43,16 @@ func RunKillSuite(ctx context.Context, b Build, opts Options, report *Report) (*
 		for _, i := range []int{originator, servicer, investor} {
 			victims = append(victims, n.Affiliates[i].Process)
 		}
-		round := 0
+		var k kills
 		for _, step := range killMoments {
 			for _, victim := range victims {
-				round++
-				if err := n.killRound(ctx, obs, report, round, victim, step); err != nil {
+				if err := n.killRound(ctx, obs, report, &k, victim, step); err != nil {
 					return err
 				}
 			}
+		}
+		if k.late*2 > k.rounds {
+			return fmt.Errorf("%d of %d kills came when all was over: this shows too little", k.late, k.rounds)
 		}
 		return n.Died()
 	})
@@ -79,8 +81,9 @@ func (n *Net) warmUp(ctx context.Context, obs *observer, report *Report) error {
 }
 
 // killRound has one agreement, in which one daemon is killed once.
-func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, round int, victim *Process, step int) error {
-	r := n.loanRun(fmt.Sprintf("round %d", round), numberedLoan("KILL", round))
+func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, k *kills, victim *Process, step int) error {
+	k.rounds++
+	r := n.loanRun(fmt.Sprintf("round %d", k.rounds), numberedLoan("KILL", k.rounds))
 	obs.Follow(r.id, r.short)
 	jitter, down := rand.N(killJitter), rand.N(downFor) //nolint:gosec // not a secret
 	var proposed error
@@ -89,7 +92,14 @@ func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, roun
 		proposed = n.propose(gctx, r)
 		return nil
 	}))
-	g.Go(guard(func() error { return n.killAt(gctx, obs, r, victim, step, jitter) }))
+	g.Go(guard(func() error {
+		if err := n.moment(gctx, obs, r, victim, step); err != nil {
+			return err
+		}
+		pause(gctx, jitter)
+		k.look(obs.Events(r.id), r)
+		return victim.Kill()
+	}))
 	err := g.Wait()
 	if err == nil {
 		pause(ctx, down)
@@ -109,9 +119,39 @@ func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, roun
 		return n.explain(ctx, r, fmt.Errorf("killing %s %s after step %d, for %s: %w",
 			victim.Name, jitter, step, down, err))
 	}
-	report.Line("%-12s killed after step %d: %s on all parties %s%.1f s after it was proposed",
-		victim.Name, step, r.phase, bracketed(r.code), time.Since(r.submitted).Seconds())
+	report.Line("%-12s killed after step %-2d %s: %s on all parties %s%.1f s after it was proposed",
+		victim.Name, step, k.when(), r.phase, bracketed(r.code), time.Since(r.submitted).Seconds())
+	if !k.midFlight {
+		k.late++
+	}
 	return nil
+}
+
+// kills counts the kills of a suite that came too late.
+type kills struct {
+	rounds, late int
+	reached      int  // last step seen when the daemon of this round was killed
+	midFlight    bool // the agreement wasn't final yet on all parties
+}
+
+func (k *kills) when() string {
+	if !k.midFlight {
+		return "(everything was over)"
+	}
+	return fmt.Sprintf("(reached %d)", k.reached)
+}
+
+// look notes how far the agreement is at the moment of the kill.
+func (k *kills) look(events []seenEvent, r *agreementRun) {
+	final := map[*Affiliate]bool{}
+	k.reached = 0
+	for _, e := range events {
+		k.reached = max(k.reached, e.Step)
+		if e.Phase == phaseComplete || e.Phase == phaseFailed {
+			final[e.Affiliate] = true
+		}
+	}
+	k.midFlight = len(final) < len(r.parties)
 }
 
 func bracketed(code string) string {
@@ -121,9 +161,9 @@ func bracketed(code string) string {
 	return "(" + code + ") "
 }
 
-// killAt kills the victim when the step has been seen: on the victim itself
-// where it takes that step.
-func (n *Net) killAt(ctx context.Context, obs *observer, r *agreementRun, victim *Process, step int, jitter time.Duration) error {
+// moment returns when a step has been seen: on the victim itself where it
+// takes that step.
+func (n *Net) moment(ctx context.Context, obs *observer, r *agreementRun, victim *Process, step int) error {
 	ctx, cancel := context.WithTimeout(ctx, momentWithin)
 	defer cancel()
 	_, err := obs.Wait(ctx, r.id, func(e seenEvent) bool {
@@ -132,11 +172,7 @@ func (n *Net) killAt(ctx context.Context, obs *observer, r *agreementRun, victim
 		}
 		return e.Step == step && (e.Affiliate == nil || e.Affiliate.Process == victim || n.onlyElsewhere(victim, r, step))
 	})
-	if err != nil {
-		return err
-	}
-	pause(ctx, jitter)
-	return victim.Kill()
+	return err
 }
 
 // onlyElsewhere reports whether a step never happens on the victim: those of
