@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -45,14 +46,14 @@ type translator struct{ socket string }
 func (t translator) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		res, err := next(ctx, req)
-		return res, t.translate(err)
+		return res, t.translate(ctx, err)
 	}
 }
 
 // WrapStreamingClient translates what the stream's methods return.
 func (t translator) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
-		return stream{next(ctx, spec), t}
+		return stream{next(ctx, spec), ctx, t}
 	}
 }
 
@@ -63,34 +64,54 @@ func (t translator) WrapStreamingHandler(next connect.StreamingHandlerFunc) conn
 
 type stream struct {
 	connect.StreamingClientConn
-	t translator
+	ctx context.Context //nolint:containedctx // of this one call, as in the protocol's own streams
+	t   translator
 }
 
-func (s stream) Send(m any) error    { return s.t.translate(s.StreamingClientConn.Send(m)) }
-func (s stream) Receive(m any) error { return s.t.translate(s.StreamingClientConn.Receive(m)) }
-func (s stream) CloseRequest() error { return s.t.translate(s.StreamingClientConn.CloseRequest()) }
+func (s stream) Send(m any) error    { return s.t.translate(s.ctx, s.StreamingClientConn.Send(m)) }
+func (s stream) Receive(m any) error { return s.t.translate(s.ctx, s.StreamingClientConn.Receive(m)) }
+func (s stream) CloseRequest() error {
+	return s.t.translate(s.ctx, s.StreamingClientConn.CloseRequest())
+}
 
 // translate leaves nil and io.EOF, which is how streams end, alone.
-func (t translator) translate(err error) error {
+func (t translator) translate(ctx context.Context, err error) error {
 	var own *agreement.Error
 	var wire *connect.Error
 	var op *net.OpError
 	switch {
 	case err == nil, errors.Is(err, io.EOF) && !errors.As(err, &wire), errors.As(err, &own):
 		return err
-	case errors.As(err, &op) && op.Op == "dial":
+	case errors.As(err, &op) && op.Op == "dial" && ctx.Err() == nil:
 		return noDaemon(t.socket, err)
 	case !errors.As(err, &wire):
 		return agreement.Errorf(agreement.CodeInternal, "talking to the node: %w", err)
+	case ctx.Err() != nil:
+		return t.givenUp(ctx.Err())
 	case connect.IsWireError(err):
-		return fromNode(wire)
+		return t.fromNode(wire)
 	}
 	return t.broken(wire)
 }
 
+// givenUp is what the end of the caller's own context makes of a call.
+func (t translator) givenUp(cause error) error {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return agreement.Errorf(CodeTimeout, "the node at %s did not answer in time: %w", t.socket, cause).
+			WithHint("see what it is doing with: affiliate status")
+	}
+	return agreement.Errorf(CodeCanceled, "the call was given up: %w", cause)
+}
+
 // fromNode makes the node's own error: its code and hint from the detail, its
 // text from the message.
-func fromNode(wire *connect.Error) *agreement.Error {
+func (t translator) fromNode(wire *connect.Error) error {
+	if wire.Code() == connect.CodeDeadlineExceeded { // its clock ran out a moment before ours
+		return t.givenUp(context.DeadlineExceeded)
+	}
+	if wire.Code() == connect.CodeCanceled { // not by us: it is stopping
+		return agreement.Errorf(CodeNoDaemon, "the node at %s ended the call: it is stopping", t.socket)
+	}
 	cause := &Refusal{err: wire}
 	e := &agreement.Error{Code: codeOf(wire.Code()), Text: wire.Message(), Err: cause}
 	for _, d := range wire.Details() {
@@ -109,18 +130,23 @@ func fromNode(wire *connect.Error) *agreement.Error {
 // broken handles what went wrong on this side of the wire.
 func (t translator) broken(wire *connect.Error) error {
 	switch {
-	case wire.Code() == connect.CodeCanceled || errors.Is(wire, context.Canceled):
-		return agreement.Errorf(CodeCanceled, "the call was given up: %w", wire)
-	case wire.Code() == connect.CodeDeadlineExceeded:
-		return agreement.Errorf(CodeTimeout, "the node at %s did not answer in time: %w", t.socket, wire).
-			WithHint("see what it is doing with: affiliate status")
-	case wire.Code() == connect.CodeResourceExhausted:
-		return agreement.Errorf(agreement.CodeTooLarge, "the node's answer is too large: %w", wire)
-	case wire.Code() == connect.CodeUnavailable:
+	case wire.Code() == connect.CodeUnavailable || cutOff(wire):
 		return agreement.Errorf(CodeNoDaemon, "the connection to the node at %s broke: %w", t.socket, wire.Unwrap()).
 			WithHint("the node may have stopped; see its log, then: affiliate start")
+	case wire.Code() == connect.CodeDeadlineExceeded:
+		return t.givenUp(context.DeadlineExceeded)
+	case wire.Code() == connect.CodeCanceled:
+		return t.givenUp(context.Canceled)
+	case wire.Code() == connect.CodeResourceExhausted:
+		return agreement.Errorf(agreement.CodeTooLarge, "the node's answer is too large: %w", wire)
 	}
 	return agreement.Errorf(codeOf(wire.Code()), "talking to the node at %s: %w", t.socket, wire)
+}
+
+// cutOff recognises a connection that ended in the middle of an answer.
+func cutOff(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.Contains(err.Error(), io.ErrUnexpectedEOF.Error()) // which the protocol's reader doesn't wrap
 }
 
 // codeOf translates for a node that sent no detail.
