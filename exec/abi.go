@@ -17,6 +17,14 @@ type hostFunction struct {
 // moduleAffiliate is the module that ABI 1 is imported from.
 const moduleAffiliate = "affiliate"
 
+// Names of what a contract exports (ABI 1; reactors have _initialize).
+const (
+	exportMemory     = "memory"
+	exportDescribe   = "describe"
+	exportInvoke     = "invoke"
+	exportInitialize = "_initialize"
+)
+
 // maxValueName is the longest name of a value that a contract asks for, bytes.
 const maxValueName = 256
 
