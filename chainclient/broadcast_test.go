@@ -133,6 +133,23 @@ func TestLastBefore(t *testing.T) {
 	}
 }
 
+// TestLookupIsBounded: only the blocks of the 5 minutes before the timeout are
+// looked into, however long the chain is.
+func TestLookupIsBounded(t *testing.T) {
+	chain := newFake()
+	chain.grow(3000)
+	chain.checkTx = answering(sdkTimeout, "sdk", timedOut)
+	c := fakeClient(t, chain)
+	body, err := c.BuildBody(sampleWrite(), chainTime.Add(2000*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, c.Broadcast(t.Context(), mustTx(t, body)), agreement.CodeExpired)
+	if n := chain.calls["blockchain"]; n > 12+300/metaPage+2 {
+		t.Errorf("%d pages of headers were read", n)
+	}
+}
+
 func TestStatusMismatch(t *testing.T) {
 	chain := newFake()
 	chain.id = "pio-mainnet-1"
