@@ -8,6 +8,9 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
+// signature is a function type: value types, parameters, ':', results.
+type signature string
+
 // hostFunction is a function that modules can import.
 type hostFunction struct {
 	signature signature

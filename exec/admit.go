@@ -55,9 +55,6 @@ func admit(module []byte, memoryLimit int64) ([]byte, error) {
 	return kept, nil
 }
 
-// signature is a function type: value types, parameters, ':', results.
-type signature string
-
 // admission is the state of one check.
 type admission struct {
 	reader

@@ -33,7 +33,7 @@ var build = sync.OnceValues(func() (map[string][]byte, error) {
 		"loan": "../examples/loan", "payment": "../examples/payment", "appraisal": "../examples/appraisal", "probe": "./testdata/probe",
 	} {
 		out := filepath.Join(dir, name+".wasm")
-		cmd := osexec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -buildid=", "-o", out, path)
+		cmd := osexec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", out, path)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return nil, &buildError{name, string(text), err}
