@@ -21,9 +21,9 @@ const (
 	// Nothing is lost when it takes longer: all state is in the store.
 	stopWithin = 15 * time.Second
 	// memoryTarget is where the collector starts to work harder, in bytes. A
-	// node stays under 200 MB of resident memory with it; the rest is the
-	// program's own text and what the database and the contracts map.
-	memoryTarget = 120 << 20
+	// node stays under 200 MB of resident memory with it: the rest, about
+	// 100 MB, is the program's own text and what the database maps.
+	memoryTarget = 80 << 20
 	// gcPercent trades some time of the collector for less memory.
 	gcPercent = 50
 )
