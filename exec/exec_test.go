@@ -165,7 +165,7 @@ func TestGoContractsEnd(t *testing.T) {
 }
 
 func TestRecursionEnds(t *testing.T) {
-	e := engine(t, Config{MemoryLimit: 16 << 20})
+	e := engine(t, Config{MemoryLimit: 8 << 20})
 	if out := execute(t, e, load(t, e, "probe"), probeRun("recursion"))[0]; out.Outcome != agreement.Fail || (out.Code != CodeTrap && out.Code != CodeMemoryLimit) {
 		t.Errorf("%+v", out)
 	}
