@@ -215,6 +215,13 @@ func TestFee(t *testing.T) {
 	if err != nil || !fee.Amount.Equal(amount) || fee.GasLimit != DefaultGasLimit-1 {
 		t.Errorf("fee %v, %v", fee, err)
 	}
+	good := amount
+	for _, bad := range []sdk.Coins{{{Denom: nhash}}, {{Denom: "", Amount: good[0].Amount}}, {{Denom: nhash, Amount: good[0].Amount.Neg()}}} {
+		amount = bad
+		_, err = c.fee(t.Context(), tx)
+		wantCode(t, err, agreement.CodeChainRefused)
+	}
+	amount = good
 	code, log = 6, "unknown query path: unknown request"
 	_, err = c.fee(t.Context(), tx)
 	wantCode(t, err, agreement.CodeChainRefused)

@@ -59,7 +59,20 @@ func (c *Client) askFee(ctx context.Context, tx unsigned, fee txtypes.Fee) (sdk.
 	case err != nil:
 		return nil, err
 	}
+	for _, coin := range resp.TotalFees { // each first: Coins.Validate panics on a missing amount
+		if err := coin.Validate(); err != nil {
+			return nil, badFee(c.endpoint, err)
+		}
+	}
+	if err := resp.TotalFees.Validate(); err != nil {
+		return nil, badFee(c.endpoint, err)
+	}
 	return resp.TotalFees, nil
+}
+
+func badFee(endpoint string, err error) error {
+	return agreement.Errorf(agreement.CodeChainRefused, "the chain at %s asks for an impossible fee: %w", endpoint, err).
+		WithHint(`is [chain] endpoint right? [chain] fee can also be an amount such as "3nhash"`)
 }
 
 // avoidOldPrice keeps the fee from looking like a gas price of former
