@@ -1,7 +1,6 @@
 package devchain
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -45,14 +44,28 @@ func child(home string) int {
 // process is one validator in a process of its own.
 type process struct {
 	*exec.Cmd
-	errors *bytes.Buffer
+	log string // file
+}
+
+// written is what the process has logged so far.
+func (p process) written() string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func startProcess(t *testing.T, home string) process {
 	t.Helper()
-	p := process{exec.Command(os.Args[0]), &bytes.Buffer{}}
+	log, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	p := process{exec.Command(os.Args[0]), log.Name()}
 	p.Env = append(os.Environ(), childHome+"="+home)
-	p.Stderr = p.errors
+	p.Stderr = log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +122,7 @@ func (c chain) reaches(height int64, p process) {
 	eventually(c.t, fmt.Sprintf("height %d", height), func() error {
 		s, err := c.Status(c.context())
 		if err != nil {
-			return fmt.Errorf("%w: %s", err, p.errors)
+			return fmt.Errorf("%w: %s", err, p.written())
 		}
 		if got := s.SyncInfo.LatestBlockHeight; got < height || s.SyncInfo.CatchingUp {
 			return fmt.Errorf("at height %d", got)
@@ -175,7 +188,7 @@ func TestKilledProcessContinuesTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.Wait(); err != nil {
-		t.Errorf("SIGTERM: %v: %s", err, p.errors)
+		t.Errorf("SIGTERM: %v: %s", err, p.written())
 	}
 }
 
