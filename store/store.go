@@ -179,6 +179,9 @@ func openBadger(o Options, log *slog.Logger) (db *badger.DB, err error) {
 			err = fmt.Errorf("%w: %v", errBadFiles, p)
 		}
 	}()
+	if err := removeEmptyFiles(o.Dir); err != nil {
+		return nil, err
+	}
 	return badger.Open(badger.DefaultOptions(o.Dir).
 		WithSyncWrites(true).
 		WithMetricsEnabled(false).
@@ -191,13 +194,16 @@ func openBadger(o Options, log *slog.Logger) (db *badger.DB, err error) {
 		WithLogger(logger{log}))
 }
 
-var errBadFiles = errors.New("its files make no sense")
+var (
+	errBadFiles = errors.New("its files make no sense")
+	errInUse    = errors.New("its directory is locked")
+)
 
 func openError(dir string, err error) error {
 	const doing = "opening the store"
 	switch {
 	// Badger formats the cause away, so its text is what there is to go by.
-	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+	case errors.Is(err, errInUse), strings.Contains(err.Error(), "Cannot acquire directory lock"):
 		return agreement.Errorf(agreement.CodeInUse, "%s: another process has %s open", doing, dir).
 			WithHint("stop the other affiliate that runs on this home (its process id is in %s/LOCK)", dir)
 	case errors.Is(err, badger.ErrEncryptionKeyMismatch),

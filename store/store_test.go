@@ -545,3 +545,26 @@ func TestRunEndsAndCollects(t *testing.T) {
 	}
 	checkWhole(t, s)
 }
+
+// TestEmptyLogFiles opens what Badger leaves when it is killed while it makes
+// or deletes a file.
+func TestEmptyLogFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	if err := s.SetCursor(t.Context(), "c", 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"00001.mem", "00009.mem", "000009.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openTest(t, dir)
+	if v, err := s.Cursor("c"); v != 7 || err != nil {
+		t.Errorf("the cursor is %d, %v", v, err)
+	}
+}
