@@ -158,6 +158,19 @@ func (c chain) results(height int64) *coretypes.ResultBlockResults {
 	return res
 }
 
+// stateAt waits until queries see the state after height: CometBFT serves a
+// block's results a moment before the application has committed it.
+func (c chain) stateAt(height int64) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("state after height %d", height), func() error {
+		info, err := c.ABCIInfo(c.context())
+		if err == nil && info.Response.LastBlockHeight < height {
+			return fmt.Errorf("at height %d", info.Response.LastBlockHeight)
+		}
+		return err
+	})
+}
+
 // eventually repeats try until it succeeds.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
@@ -196,6 +209,7 @@ func (c chain) commit(tx []byte) (code uint32, log string, height int64) {
 		}
 		for i, other := range block.Block.Txs {
 			if string(other) == string(tx) {
+				c.stateAt(height)
 				return results.TxsResults[i].Code, results.TxsResults[i].Log, height
 			}
 		}
