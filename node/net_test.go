@@ -45,7 +45,7 @@ var modules = sync.OnceValues(func() (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, name := range []string{"loan", "payment"} {
 		file := filepath.Join(dir, name)
-		cmd := osexec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -buildid=", "-o", file, "../examples/"+name)
+		cmd := osexec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", file, "../examples/"+name)
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return nil, errors.New(string(text))

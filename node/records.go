@@ -59,11 +59,11 @@ func entryOf(r store.Record) index.Entry {
 	return index.Entry{Scope: r.Scope, Record: r.Name, Agreement: r.Agreement, Height: r.Height, Fields: r.Index}
 }
 
-// catchUpIndex rebuilds the index from the store when it is empty and the
-// store isn't: it was deleted, or is of another version.
+// catchUpIndex rebuilds the index from the store when it is new: it was
+// deleted, couldn't be read, or is of another version.
 func (n *Node) catchUpIndex(ctx context.Context) error {
-	count, err := n.index.Count(ctx)
-	if err != nil || count > 0 {
+	needed, err := n.index.NeedsRebuild(ctx)
+	if err != nil || !needed {
 		return err
 	}
 	return n.index.Rebuild(ctx, n.entries())
