@@ -74,8 +74,8 @@ func (h *Host) running() (*live, error) {
 // reach returns the session of an affiliate, connecting to it if needed.
 func (l *live) reach(ctx context.Context, address string) (peer.ID, *session, error) {
 	a, ok := l.table.get(address)
-	if !ok || !time.Now().Before(a.expires()) {
-		return "", nil, agreement.Errorf(agreement.CodePeerUnreachable, "no valid affiliate record of %s is known", address).
+	if !ok {
+		return "", nil, agreement.Errorf(agreement.CodePeerUnreachable, "no affiliate record of %s is known", address).
 			WithHint("it comes by itself once that affiliate or one that knows it is reached; see `affiliate peers`")
 	}
 	if a.peer == l.id {
@@ -86,6 +86,9 @@ func (l *live) reach(ctx context.Context, address string) (peer.ID, *session, er
 	}
 	s, ok := l.sessions.get(a.peer)
 	if !ok || !s.isAdmitted() {
+		if !time.Now().Before(a.expires()) {
+			return "", nil, agreement.Errorf(agreement.CodePeerUnreachable, "%s was last heard of before %s, when its record expired", address, a.expires().UTC().Format(time.RFC3339))
+		}
 		if err := l.connect(ctx, peer.AddrInfo{ID: a.peer, Addrs: a.addrs}); err != nil {
 			return "", nil, agreement.Errorf(agreement.CodePeerUnreachable, "connecting to %s: %w", address, err)
 		}

@@ -219,16 +219,20 @@ func (l *live) attend(id peer.ID, s *session) {
 	if err := l.pullRecords(ctx, id); err != nil {
 		l.log.Debug("asking for affiliate records", "from", address, "error", err)
 	}
-	lastPull := time.Time{}
+	// Gossip that passed before its mesh had formed, about a second after the
+	// connection, is caught by looking again soon.
+	var nextPull time.Time
+	interval := l.times.pullFirst
 	for {
 		l.measure(ctx, id)
-		if time.Since(lastPull) >= l.times.pull {
-			lastPull = time.Now()
+		if !time.Now().Before(nextPull) {
 			if err := l.pullMail(ctx, id, address); err != nil {
 				l.log.Debug("asking for kept mail", "from", address, "error", err)
 			}
+			nextPull = time.Now().Add(interval)
+			interval = min(2*interval, l.times.pullMost)
 		}
-		if !sleep(ctx, jitter(min(l.times.ping, l.times.pull))) {
+		if !sleep(ctx, jitter(min(l.times.ping, time.Until(nextPull)))) {
 			if l.ctx.Err() == nil {
 				l.log.Info("affiliate disconnected", "address", address, "peer", id.String())
 			}

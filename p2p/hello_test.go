@@ -117,7 +117,7 @@ func TestSilentPeerIsHungUpOn(t *testing.T) {
 		t.Error("a stranger got an answer")
 	}
 	eventually(t, "the connection is closed", conn.IsClosed)
-	if len(a.mail) != 0 {
+	if a.taken() != 0 {
 		t.Error("a stranger's mail was taken")
 	}
 }

@@ -220,13 +220,16 @@ func (h *Host) Self() (peerID string, listen []string) {
 	return h.id.String(), listen
 }
 
-// Affiliate returns the newest record of an affiliate, false where none is
-// known or it has expired. The own record is known while running.
+// Affiliate returns the newest record of a member, false where none is known.
+// Its addresses are good until it expires; its keys still serve to seal mail
+// for an affiliate that is away, and to know the sender of mail that was kept,
+// for keepExpired after that. The own record is known while running.
 func (h *Host) Affiliate(address string) (*affiliatev1.AffiliateRecord, bool) {
-	if a, ok := h.table.get(address); ok && time.Now().Before(a.expires()) {
-		return a.record, true
+	a, ok := h.table.get(address)
+	if !ok || time.Now().After(a.expires().Add(keepExpired)) {
+		return nil, false
 	}
-	return nil, false
+	return a.record, true
 }
 
 // Peers lists the known affiliates but this one, by address; bootstrap peers

@@ -83,7 +83,9 @@ func (m *memory) HandleGossip(_ context.Context, mail *affiliatev1.Mail) error {
 }
 
 func (m *memory) OpenObject(_ context.Context, _ string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	m.mu.Lock()
 	b, ok := m.objects[id]
+	m.mu.Unlock()
 	if !ok {
 		return nil, nil, agreement.Errorf(agreement.CodeNotFound, "no object %s", id)
 	}
@@ -126,11 +128,28 @@ func (m *memory) has(mailbox []byte) bool {
 	return m.mail[string(mailbox)] != nil
 }
 
-func (m *memory) hasGossip(mailbox []byte) bool {
+// taken counts the mails taken directly or pulled.
+func (m *memory) taken() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.gossip[string(mailbox)] != nil
+	return len(m.mail)
 }
+
+// gossiped returns a gossiped mail, nil if it didn't arrive.
+func (m *memory) gossiped(mailbox []byte) *affiliatev1.Mail {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gossip[string(mailbox)]
+}
+
+// offer makes the node keep a mail.
+func (m *memory) offer(mail *affiliatev1.Mail) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept[string(mail.Mailbox)] = mail
+}
+
+func (m *memory) hasGossip(mailbox []byte) bool { return m.gossiped(mailbox) != nil }
 
 // testNode is a Host with what is behind it.
 type testNode struct {
@@ -167,7 +186,8 @@ func newTestNode(t testing.TB, cfg Config, ring *keys.Ring, mem *memory) *testNo
 	h.times.announceSoon = 20 * time.Millisecond
 	h.times.announceFirst = 200 * time.Millisecond
 	h.times.ping = 100 * time.Millisecond
-	h.times.pull = 100 * time.Millisecond
+	h.times.pullFirst = 100 * time.Millisecond
+	h.times.pullMost = 400 * time.Millisecond
 	h.times.hello = 2 * time.Second
 	h.times.refuse = 100 * time.Millisecond
 	return &testNode{Host: h, memory: mem, ring: ring}

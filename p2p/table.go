@@ -149,15 +149,16 @@ func newAffiliate(record *affiliatev1.AffiliateRecord, signed []byte) (*affiliat
 	return a, nil
 }
 
-// loadRecords takes over what is stored. A stored record that has expired or
-// doesn't fit any more is passed over: its affiliate will bring another.
+// loadRecords takes over what is stored, expired records as well: their
+// affiliates were believed in time. One that doesn't fit any more is passed
+// over: its affiliate will bring another.
 func (h *Host) loadRecords(now time.Time) error {
 	stored, err := h.records.Affiliates()
 	if err != nil {
 		return fmt.Errorf("loading affiliate records: %w", err)
 	}
 	for address, signed := range stored {
-		a, err := h.readRecord(signed, now)
+		a, err := h.readRecord(signed, validAt(signed, now))
 		if err != nil || a.record.Address != address {
 			h.log.Debug("stored affiliate record passed over", "address", address, "error", err)
 			continue
@@ -165,6 +166,20 @@ func (h *Host) loadRecords(now time.Time) error {
 		h.table.put(a, now)
 	}
 	return nil
+}
+
+// validAt returns when to check a stored record: now, or just before it
+// expired.
+func validAt(signed []byte, now time.Time) time.Time {
+	var s affiliatev1.SignedAffiliateRecord
+	var r affiliatev1.AffiliateRecord
+	if proto.Unmarshal(signed, &s) != nil || proto.Unmarshal(s.Record, &r) != nil {
+		return now
+	}
+	if last := time.Unix(r.ExpiresUnix-1, 0); last.Before(now) && now.Before(last.Add(keepExpired)) {
+		return last
+	}
+	return now
 }
 
 // learn puts a verified record into the table and the store.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/keys"
 )
 
 func entry(address string, sequence uint64, expires time.Time) *affiliate {
@@ -78,9 +80,37 @@ func TestStoredRecordsAreChecked(t *testing.T) {
 	mem.records[a.address()] = own.signed
 	mem.records["tp1another"] = own.signed
 	mem.records["tp1garbage"] = []byte("garbage")
+	expired := func(ago time.Duration) *keys.Ring {
+		ring := newTestRing(t)
+		rec := proto.CloneOf(own.record)
+		rec.Address, rec.AccountKey, rec.ExpiresUnix = ring.Address(), ring.AccountKey(), time.Now().Add(-ago).Unix()
+		signed, err := ring.SignRecord(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mem.records[ring.Address()], err = proto.Marshal(signed); err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	lately, longAgo := expired(time.Hour), expired(keepExpired+time.Hour)
 	b := newTestNode(t, testConfig("b"), newTestRing(t), mem)
-	if all := b.table.all(); len(all) != 1 || all[0].record.Address != a.address() {
+	if all := b.table.all(); len(all) != 2 {
 		t.Errorf("loaded %d records", len(all))
+	}
+	if _, ok := b.Affiliate(a.address()); !ok {
+		t.Error("a good record is passed over")
+	}
+	if _, ok := b.Affiliate(lately.Address()); !ok {
+		t.Error("the keys of an affiliate that was away for an hour are forgotten")
+	}
+	if _, ok := b.Affiliate(longAgo.Address()); ok {
+		t.Error("an old record is still good")
+	}
+	b.start(t)
+	err := b.Send(testContext(t), lately.Address(), mailTo(t, lately, 10))
+	if wantCode(t, err, agreement.CodePeerUnreachable); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("sending to an expired address: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import "time"
 const (
 	defaultRecordLifetime = 24 * time.Hour
 	minRecordLifetime     = time.Minute
+	keepExpired           = 30 * 24 * time.Hour // how long a known record is good for its keys after it expired
 )
 
 // timings are the waits of the package, in one place so that tests can
@@ -19,7 +20,8 @@ type timings struct {
 	announceSoon  time.Duration // from a change to its announcement
 	announceFirst time.Duration // between announcements, at first, then doubling
 	announceMost  time.Duration
-	pull          time.Duration // between two looks for kept mail at a peer
+	pullFirst     time.Duration // between two looks for kept mail at a peer, at first, then doubling
+	pullMost      time.Duration
 	ping          time.Duration // between two measurements of latency
 	refuse        time.Duration // how long a refused peer id is not accepted again
 }
@@ -29,6 +31,6 @@ func defaultTimings() timings {
 		hello: 5 * time.Second, dial: 10 * time.Second, request: 30 * time.Second, idle: 30 * time.Second,
 		retryFirst: time.Second, retryMost: 5 * time.Minute,
 		announceSoon: 500 * time.Millisecond, announceFirst: 2 * time.Second, announceMost: 5 * time.Minute,
-		pull: 2 * time.Minute, ping: time.Minute, refuse: 5 * time.Second,
+		pullFirst: 3 * time.Second, pullMost: 2 * time.Minute, ping: time.Minute, refuse: 5 * time.Second,
 	}
 }
