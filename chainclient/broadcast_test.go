@@ -215,6 +215,11 @@ func TestFee(t *testing.T) {
 	if err != nil || !fee.Amount.Equal(amount) || fee.GasLimit != DefaultGasLimit-1 {
 		t.Errorf("fee %v, %v", fee, err)
 	}
+	for estimate, want := range map[uint64]uint64{160_000: 320_000, DefaultGasLimit: DefaultGasLimit, 1 << 63: DefaultGasLimit} {
+		if got := stated(estimate, DefaultGasLimit); got != want {
+			t.Errorf("stated(%d) = %d, want %d", estimate, got, want)
+		}
+	}
 	good := amount
 	for _, bad := range []sdk.Coins{{{Denom: nhash}}, {{Denom: "", Amount: good[0].Amount}}, {{Denom: nhash, Amount: good[0].Amount.Neg()}}} {
 		amount = bad

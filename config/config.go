@@ -49,7 +49,7 @@ type Chain struct {
 	Endpoint       string   `toml:"endpoint" comment:"CometBFT RPC of a chain node that you trust, http:// or https://."`
 	Prefix         string   `toml:"prefix" comment:"Start of account addresses: \"tp\" (test networks) or \"pb\" (main network)."`
 	Fee            string   `toml:"fee" comment:"\"auto\" asks the chain what a transaction costs; otherwise a fixed amount such as \"3nhash\"."`
-	GasLimit       uint64   `toml:"gas_limit" comment:"Gas limit of a transaction, 100000 to 100000000."`
+	GasLimit       uint64   `toml:"gas_limit" comment:"Most gas that a transaction may state, 100000 to 100000000. With fee = \"auto\" it states twice what a trial run takes."`
 	CosignLifetime Duration `toml:"cosign_lifetime" comment:"How long a co-signature is good for: 10s to 5m (the chain's own limit)."`
 	PollInterval   Duration `toml:"poll_interval" comment:"How often the chain is asked for new blocks: 50ms to 1m."`
 }
