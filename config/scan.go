@@ -63,6 +63,7 @@ func scan(doc []byte) ([]entry, *Error) {
 			s.entries = append(s.entries, entry{path: path, key: key, kind: n.Kind})
 		case unstable.KeyValue:
 			s.keyValue(n, s.table)
+		default: // comments
 		}
 	}
 	if err := s.p.Error(); err != nil {
