@@ -65,6 +65,9 @@ func (i errorInterceptor) translate(procedure string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return connect.NewError(connect.CodeCanceled, err)
 	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return connect.NewError(connect.CodeDeadlineExceeded, err)
+	}
 	known := &agreement.Error{Code: agreement.CodeInternal, Text: err.Error(), Err: err}
 	errors.As(err, &known)
 	if known.Code == agreement.CodeInternal && errors.Is(err, agreement.ErrNotFound) {

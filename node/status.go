@@ -42,6 +42,11 @@ func (n *Node) chainStatus(ctx context.Context) *affiliatev1.ChainStatus {
 	}
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	if !connected && lastErr == "" { // the follower hasn't begun: ask now
+		if _, err := n.chain.Status(short); err != nil {
+			out.Error = err.Error()
+		}
+	}
 	if number, err := n.chain.AccountNumber(short, n.ring.Address()); err == nil {
 		out.AccountNumber = number
 	} else if connected && out.Error == "" {
