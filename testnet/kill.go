@@ -120,7 +120,7 @@ func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, k *k
 			victim.Name, jitter, step, down, err))
 	}
 	report.Line("%-12s killed after step %-2d %s: %s on all parties %s%.1f s after it was proposed",
-		victim.Name, step, k.when(), r.phase, bracketed(r.code), time.Since(r.submitted).Seconds())
+		victim.Name, step, k.when(), r.phase, bracketed(r), time.Since(r.submitted).Seconds())
 	if !k.midFlight {
 		k.late++
 	}
@@ -154,11 +154,11 @@ func (k *kills) look(events []seenEvent, r *agreementRun) {
 	k.midFlight = len(final) < len(r.parties)
 }
 
-func bracketed(code string) string {
-	if code == "" {
+func bracketed(r *agreementRun) string {
+	if r.code == "" {
 		return ""
 	}
-	return "(" + code + ") "
+	return "(" + r.code + ": " + r.message + ") "
 }
 
 // moment returns when a step has been seen: on the victim itself where it
