@@ -83,6 +83,9 @@ func (n *Net) warmUp(ctx context.Context, obs *observer, report *Report) error {
 // killRound has one agreement, in which one daemon is killed once.
 func (n *Net) killRound(ctx context.Context, obs *observer, report *Report, k *kills, victim *Process, step int) error {
 	k.rounds++
+	if err := n.nextBlock(ctx); err != nil {
+		return err
+	}
 	r := n.loanRun(fmt.Sprintf("round %d", k.rounds), numberedLoan("KILL", k.rounds))
 	obs.Follow(r.id, r.short)
 	jitter, down := rand.N(killJitter), rand.N(downFor) //nolint:gosec // not a secret
@@ -167,8 +170,8 @@ func (n *Net) moment(ctx context.Context, obs *observer, r *agreementRun, victim
 	ctx, cancel := context.WithTimeout(ctx, momentWithin)
 	defer cancel()
 	_, err := obs.Wait(ctx, r.id, func(e seenEvent) bool {
-		if e.Step > step {
-			return true // late: the moment has passed
+		if e.Step > step || e.Phase == phaseFailed {
+			return true // late: the moment has passed, or won't come
 		}
 		return e.Step == step && (e.Affiliate == nil || e.Affiliate.Process == victim || n.onlyElsewhere(victim, r, step))
 	})
@@ -187,6 +190,22 @@ func (n *Net) onlyElsewhere(victim *Process, r *agreementRun, step int) bool {
 		}
 	}
 	return true
+}
+
+// nextBlock waits for a block more: a chain that was killed in the round before
+// is itself again.
+func (n *Net) nextBlock(ctx context.Context) error {
+	first, err := n.chain.height(ctx)
+	if err != nil {
+		return err
+	}
+	return n.await(ctx, "a block", readyWithin, func(ctx context.Context) error {
+		h, err := n.chain.height(ctx)
+		if err == nil && h == first {
+			err = errNotYet
+		}
+		return err
+	})
 }
 
 // revive starts a killed process and waits until all are ready again.
