@@ -56,7 +56,7 @@ func Create(o Options) (*Ring, error) {
 
 // create writes all keys into dir.
 func (o Options) create(dir string) (*Ring, error) {
-	defer debug.FreeOSMemory() // scrypt took 256 MiB
+	defer debug.FreeOSMemory() // scrypt took 128 MiB
 	id, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (o Options) create(dir string) (*Ring, error) {
 	secret := []byte(id.String())
 	content := append(secret[:len(secret):len(secret)], '\n')
 	if o.protected() {
-		if content, err = lock(content, string(o.Passphrase), 0); err != nil {
+		if content, err = lock(content, string(o.Passphrase), passphraseWorkFactor); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +115,7 @@ func Open(o Options) (*Ring, error) {
 // open reads the identity first: the other two are locked under keys derived
 // from it, so that only one slow scrypt is run.
 func (o Options) open() (*Ring, error) {
-	defer debug.FreeOSMemory() // scrypt took 256 MiB
+	defer debug.FreeOSMemory() // scrypt took 128 MiB
 	content, err := readPrivate(filepath.Join(o.Dir, fileEncryption))
 	if err != nil {
 		return nil, err
