@@ -7,7 +7,7 @@ export GOFLAGS=
 list() {
 	cat <<'END'
 name         needs               takes     what
-kill         Go                  4 min     kill -9 of each daemon at several moments of an agreement
+kill         Go                  2 min     kill -9 of each daemon at several moments of an agreement
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
