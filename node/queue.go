@@ -36,6 +36,7 @@ type task struct {
 	mail   *store.InboxMail
 	at     time.Time // not before
 	tries  int       // of mail
+	number uint64    // in the order of adding; who is due longest goes first
 }
 
 func effectTask(e store.Effect) task {
@@ -61,6 +62,7 @@ type queue struct {
 	work func(context.Context, task)
 
 	mu      sync.Mutex // guards what follows
+	added   uint64
 	pending [classCount]taskHeap
 	wake    [classCount]chan struct{} // capacity 1
 }
@@ -75,6 +77,8 @@ func newQueue(work func(context.Context, task)) *queue {
 
 func (q *queue) add(t task) {
 	q.mu.Lock()
+	q.added++
+	t.number = q.added
 	heap.Push(&q.pending[t.class], t)
 	q.mu.Unlock()
 	q.signal(t.class)
@@ -168,10 +172,17 @@ func (q *queue) next(c class) (task, time.Duration, bool) {
 
 type taskHeap []task
 
-func (h taskHeap) Len() int           { return len(h) }
-func (h taskHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h taskHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *taskHeap) Push(x any)        { *h = append(*h, x.(task)) }
+func (h taskHeap) Len() int      { return len(h) }
+func (h taskHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *taskHeap) Push(x any)   { *h = append(*h, x.(task)) }
+
+func (h taskHeap) Less(i, j int) bool {
+	if !h[i].at.Equal(h[j].at) {
+		return h[i].at.Before(h[j].at)
+	}
+	return h[i].number < h[j].number
+}
+
 func (h *taskHeap) Pop() any {
 	old := *h
 	t := old[len(old)-1]
