@@ -117,7 +117,7 @@ type Log struct {
 
 // Metrics says where figures are served.
 type Metrics struct {
-	Listen string `toml:"listen" comment:"Loopback address and port for /metrics, such as \"127.0.0.1:9600\". Empty: off."`
+	Listen string `toml:"listen" comment:"Loopback address and port for /metrics and Go profiles (/debug/pprof/), such as \"127.0.0.1:9600\". Empty: off."`
 }
 
 // Default returns the configuration of an affiliate at home that has set
