@@ -23,6 +23,10 @@ type Commit struct {
 	Records   map[string]string // name -> output hash, of the same session
 }
 
+// TimedOut reports whether the transaction failed because its body had timed
+// out: nobody did anything wrong, and another body may commit.
+func (c Commit) TimedOut() bool { return c.Code == sdkTimeout }
+
 // Block is what a block says about agreements. Anybody can write a session
 // with any id, so a Commit is an agreement's only when its Body is.
 type Block struct {

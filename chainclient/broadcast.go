@@ -99,6 +99,11 @@ func (c *Client) refusal(codespace string, code uint32, text string) error {
 	switch {
 	case strings.Contains(text, "already used timeout"), strings.Contains(text, "tx timeout"):
 		return expired // whatever the code: a trial run hides it
+	case strings.Contains(text, "unordered tx ttl exceeds"):
+		// NewTimeout counts from the last block, so the chain has lost its clock:
+		// a node that has just started has none until it sees a block.
+		return agreement.Errorf(agreement.CodeChainUnreachable, "chain %s doesn't know the time yet: %s", c.cfg.ChainID, line).
+			WithHint("is it producing blocks? [chain] cosign_lifetime counts from its last block's time")
 	case codespace != "sdk":
 		return refused
 	}
@@ -122,10 +127,6 @@ func (c *Client) refusal(codespace string, code uint32, text string) error {
 		return refused.WithHint("a signature doesn't fit: is [chain] id right, and was the chain made anew since this node started?")
 	case sdkTooManySignatures:
 		return refused.WithHint("the chain allows fewer signatures on one transaction than the agreement has signers")
-	case sdkInvalidRequest:
-		if strings.Contains(text, "unordered tx ttl exceeds") {
-			return refused.WithHint("is the chain producing blocks? [chain] cosign_lifetime counts from its last block's time")
-		}
 	}
 	return refused
 }

@@ -52,7 +52,7 @@ func TestBroadcastAnswers(t *testing.T) {
 		"out of gas":        {checkTx: answering(sdkOutOfGas, "sdk", "x"), code: agreement.CodeChainRefused, hint: "[chain] gas_limit"},
 		"signature":         {checkTx: answering(sdkUnauthorized, "sdk", "x"), code: agreement.CodeChainRefused, hint: "[chain] id"},
 		"eight signers":     {checkTx: answering(sdkTooManySignatures, "sdk", "x"), code: agreement.CodeChainRefused, hint: "fewer signatures"},
-		"too long a life":   {checkTx: answering(sdkInvalidRequest, "sdk", "unordered tx ttl exceeds 5m0s"), code: agreement.CodeChainRefused, hint: "producing blocks"},
+		"too long a life":   {checkTx: answering(sdkInvalidRequest, "sdk", "unordered tx ttl exceeds 5m0s"), code: agreement.CodeChainUnreachable, hint: "producing blocks"},
 		"other":             {checkTx: answering(77, "metadata", "first\nsecond"), code: agreement.CodeChainRefused},
 		"4 of another part": {checkTx: answering(sdkTimeout, "wasm", "x"), code: agreement.CodeChainRefused},
 	} {

@@ -208,6 +208,9 @@ func (n *Node) takeCommit(ctx context.Context, b chainclient.Block, c chainclien
 	if err != nil || s.Phase == agreement.None || s.Scope != c.Scope {
 		return err
 	}
+	if c.TimedOut() {
+		return nil // the block's time says the same, and leads to a new round
+	}
 	var e agreement.Event = agreement.Committed{Body: c.Body, Height: b.Height, TxHash: c.TxHash, Records: c.Records}
 	var blobs map[string][]byte
 	if c.Code != 0 {
