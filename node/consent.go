@@ -10,7 +10,7 @@ import (
 
 // doPrepare serialises the transaction body for a round, once and for all.
 func (n *Node) doPrepare(ctx context.Context, s agreement.State, round uint32) (agreement.Event, map[string][]byte, error) {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,7 +33,7 @@ func (n *Node) doPrepare(ctx context.Context, s agreement.State, round uint32) (
 // checkBody compares an offered body with the one that this node would write,
 // byte for byte. A body that has timed out is CodeExpired.
 func (n *Node) checkBody(ctx context.Context, s agreement.State, b agreement.Body) error {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return err
 	}
@@ -116,11 +116,11 @@ func (n *Node) doBroadcast(ctx context.Context, s agreement.State, round uint32)
 }
 
 func (n *Node) assemble(ctx context.Context, s agreement.State, round uint32) ([]byte, string, error) {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, "", err
 	}
-	body, err := n.store.Blob(s.ID, named(blobBody, round))
+	body, err := n.body(s, round)
 	if err != nil {
 		return nil, "", err
 	}
@@ -141,7 +141,7 @@ func (n *Node) assemble(ctx context.Context, s agreement.State, round uint32) ([
 			Address: address, AccountKey: raw[:accountKeySize], Signature: raw[accountKeySize:],
 		})
 	}
-	return n.chain.Assemble(ctx, body, signers, cosigs)
+	return n.chain.Assemble(ctx, body.BodyBytes, signers, cosigs)
 }
 
 const (

@@ -88,8 +88,11 @@ func (n *Node) apply(ctx context.Context, id agreement.ID, e agreement.Event, c 
 	if err != nil {
 		return s, err
 	}
-	if c.empty() && len(effects) == 0 && unchanged(s, change.State) {
-		return s, nil
+	if len(effects) == 0 && unchanged(s, change.State) {
+		if c.empty() {
+			return s, nil
+		}
+		change.Blobs = nil // a late or repeated message mustn't replace what was checked
 	}
 	_, err = n.store.Commit(ctx, change)
 	switch {

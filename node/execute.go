@@ -29,18 +29,22 @@ type output struct {
 	Index     map[string]string `json:"index,omitempty"`
 }
 
-// termsOf reads an agreement's terms back.
-func (n *Node) termsOf(id agreement.ID) (terms, error) {
-	raw, err := n.store.Blob(id, blobTerms)
+// termsOf reads an agreement's terms back: those that its state names.
+func (n *Node) termsOf(s agreement.State) (terms, error) {
+	raw, err := n.store.Blob(s.ID, blobTerms)
 	if err != nil {
-		return terms{}, fmt.Errorf("reading the terms of %s: %w", id, err)
+		return terms{}, fmt.Errorf("reading the terms of %s: %w", s.ID, err)
 	}
-	return parseTerms(raw)
+	t, err := parseTerms(raw)
+	if err == nil && t.digest != s.Terms {
+		err = agreement.Errorf(agreement.CodeDamaged, "the stored terms of %s aren't those that it began with", s.ID)
+	}
+	return t, err
 }
 
 // doExecute runs the contract on this node's own copy, and attests the result.
 func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Event, map[string][]byte, error) {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -256,7 +260,7 @@ func toResults(rs []*affiliatev1.RecordResult) []agreement.RecordResult {
 // doFetch gets what this node lacks, and holds the terms to the chain and to
 // the contract.
 func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event, map[string][]byte, error) {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, nil, err
 	}

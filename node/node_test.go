@@ -68,6 +68,27 @@ func TestAgreements(t *testing.T) {
 			}
 		}
 	})
+	t.Run("another body while a person decides", func(t *testing.T) {
+		var again *affiliatev1.Message // the proposal to node 2
+		net.tamper = func(_ int, m *affiliatev1.Message) {
+			if m.GetProposal() != nil && m.To == net.nodes[2].ring.Address() {
+				again = proto.CloneOf(m)
+			}
+		}
+		id := net.propose(1, payment(net, scope, "P-0003"))
+		net.until("the question", func() bool { return net.phase(2, id) == agreement.Deciding })
+		net.tamper = nil
+		again.GetProposal().Body.BodyBytes = net.otherBody(again.GetProposal(), func(w *chainclient.Write) { w.ContractName = "other" })
+		net.must(net.hand(1, again))
+		net.until("the message to be taken in", func() bool { left, err := net.nodes[2].store.Inbox(); return err == nil && len(left) == 0 })
+		_, err := net.nodes[2].apply(t.Context(), id, agreement.Approved{}, cause{})
+		net.must(err)
+		for i, s := range net.settled(id) {
+			if s.Phase != agreement.Complete {
+				t.Fatalf("node %d: %s %s %s", i, s.Phase, s.Code, s.Message)
+			}
+		}
+	})
 	t.Run("rejected by a person", func(t *testing.T) {
 		id := net.propose(1, payment(net, scope, "P-0002"))
 		net.until("the question", func() bool { return net.phase(2, id) == agreement.Deciding })

@@ -159,22 +159,28 @@ func (n *Node) attestation(id agreement.ID) (*affiliatev1.Attestation, error) {
 	return a, proto.Unmarshal(raw, a)
 }
 
+// body is the transaction body of a round that the state names as signed. What
+// gets a signature goes through here: no other bytes leave, whatever is stored.
 func (n *Node) body(s agreement.State, round uint32) (*affiliatev1.Body, error) {
-	raw, err := n.store.Blob(s.ID, named(blobBody, round))
-	if err != nil {
-		return nil, err
-	}
 	for _, b := range s.Bodies {
-		if b.Round == round {
-			return &affiliatev1.Body{BodyBytes: raw, TimeoutUnixNs: b.Timeout, Round: round}, nil
+		if b.Round != round {
+			continue
 		}
+		raw, err := n.store.Blob(s.ID, named(blobBody, round))
+		if err != nil {
+			return nil, err
+		}
+		if digestOf(raw) != b.Digest {
+			return nil, agreement.Errorf(agreement.CodeBodyMismatch, "the stored body of round %d isn't the one that was checked", round)
+		}
+		return &affiliatev1.Body{BodyBytes: raw, TimeoutUnixNs: b.Timeout, Round: round}, nil
 	}
 	return nil, fmt.Errorf("agreement %s has no body of round %d", s.ID, round)
 }
 
 // proposal carries small sealed objects with it; the rest is fetched.
 func (n *Node) proposal(s agreement.State, round uint32) (*affiliatev1.Proposal, error) {
-	t, err := n.termsOf(s.ID)
+	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, err
 	}
