@@ -3,6 +3,7 @@ package agreement
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Category says what to do about an error.
@@ -96,10 +97,18 @@ type Error struct {
 	Err  error  // cause; may be nil
 }
 
-// Errorf makes an Error. A %w among the arguments becomes the cause.
+// Errorf makes an Error. A %w among the arguments becomes the cause; of a
+// cause that is an Error itself the text is quoted without its code, and the
+// hint is kept.
 func Errorf(code Code, format string, args ...any) *Error {
 	wrapped := fmt.Errorf(format, args...)
-	return &Error{Code: code, Text: wrapped.Error(), Err: errors.Unwrap(wrapped)}
+	e := &Error{Code: code, Text: wrapped.Error(), Err: errors.Unwrap(wrapped)}
+	var inner *Error
+	if errors.As(e.Err, &inner) {
+		e.Text = strings.Replace(e.Text, inner.Error(), inner.Text, 1)
+		e.Hint = inner.Hint
+	}
+	return e
 }
 
 // WithHint returns e with the advice of what to do.
