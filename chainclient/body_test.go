@@ -179,8 +179,11 @@ func TestCheckBodyEncodingAndTime(t *testing.T) {
 	if _, err := c.CheckBody(body, w, testTimeout); err != nil {
 		t.Errorf("at its timeout: %v", err)
 	}
-	_, err = c.CheckBody(body, w, testTimeout.Add(1))
+	expired, err := c.CheckBody(body, w, testTimeout.Add(1))
 	wantCode(t, err, agreement.CodeExpired)
+	if !expired.Equal(testTimeout) {
+		t.Errorf("the timeout that has passed is %v, not %v", expired, testTimeout)
+	}
 	if _, err := c.CheckBody(body, w, testTimeout.Add(-MaxCosignLifetime)); err != nil {
 		t.Errorf("5 minutes before: %v", err)
 	}

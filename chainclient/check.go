@@ -17,8 +17,9 @@ import (
 // CheckBody judges a body that a proposer wants co-signed: it must be, byte
 // for byte, what this node builds from the agreed terms, with a timeout after
 // now (the chain's last block time) and at most MaxCosignLifetime after it.
-// BODY_MISMATCH names the first thing that differs; EXPIRED when the timeout
-// has passed. Comparing bytes leaves no room for fields that we don't know.
+// BODY_MISMATCH names the first thing that differs; EXPIRED, with the timeout,
+// when it has passed and all else is right. Comparing bytes leaves no room for
+// fields that we don't know.
 func (c *Client) CheckBody(body []byte, w Write, now time.Time) (time.Time, error) {
 	if len(body) > MaxBody {
 		return time.Time{}, mismatch("it has %d bytes, the limit is %d", len(body), MaxBody)
@@ -39,7 +40,7 @@ func (c *Client) CheckBody(body []byte, w Write, now time.Time) (time.Time, erro
 		return time.Time{}, mismatch("%s", difference(&got, want))
 	}
 	if timeout.Before(now) {
-		return time.Time{}, agreement.Errorf(agreement.CodeExpired, "the transaction expired at %s, the chain's time is %s",
+		return timeout, agreement.Errorf(agreement.CodeExpired, "the transaction expired at %s, the chain's time is %s",
 			timeout.Format(time.RFC3339Nano), now.UTC().Format(time.RFC3339Nano)).
 			WithHint("the proposer has to ask again with a new body")
 	}

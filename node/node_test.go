@@ -162,6 +162,11 @@ func TestDishonestProposer(t *testing.T) {
 		{"a value owner that the terms don't name", func(net *network, p *affiliatev1.Proposal) {
 			p.Body.BodyBytes = net.otherBody(p, func(w *chainclient.Write) { w.ValueOwner = net.nodes[0].ring.Address() })
 		}, agreement.CodeBodyMismatch},
+		{"an expired body said to live for years", func(net *network, p *affiliatev1.Proposal) {
+			p.Body.TimeoutUnixNs = time.Now().Add(-time.Hour).UnixNano()
+			p.Body.BodyBytes = net.otherBody(p, func(*chainclient.Write) {})
+			p.Body.TimeoutUnixNs = time.Now().AddDate(9, 0, 0).UnixNano()
+		}, agreement.CodeBodyMismatch},
 		{"bytes that are no body", func(_ *network, p *affiliatev1.Proposal) { p.Body.BodyBytes = []byte("body") }, agreement.CodeBodyMismatch},
 		{"another result", func(net *network, p *affiliatev1.Proposal) {
 			net.restate(p, func(_ *affiliatev1.Terms, records []*affiliatev1.RecordResult) {
