@@ -62,17 +62,13 @@ type recordAPI struct{ n *Node }
 
 // GetRecord returns the current record of a name, with its content.
 func (a recordAPI) GetRecord(_ context.Context, req *connect.Request[affiliatev1.GetRecordRequest]) (*connect.Response[affiliatev1.Record], error) {
-	scope, err := scopeOf(req.Msg.ScopeId)
+	scope, err := chainclient.ParseScope(req.Msg.ScopeId)
 	if err != nil {
 		return nil, err
 	}
 	r, err := a.n.store.Record(scope, req.Msg.Name)
-	if errors.Is(err, agreement.ErrNotFound) {
-		return nil, agreement.Errorf(agreement.CodeNotFound, "no record %q of scope %s is held here", req.Msg.Name, req.Msg.ScopeId).
-			WithHint("only parties of an agreement hold its records")
-	}
 	if err != nil {
-		return nil, err
+		return nil, missingRecord(err, scope, req.Msg.Name)
 	}
 	out := viewRecord(r)
 	if out.Content, _, err = a.n.content(r.Content); err != nil {
@@ -83,19 +79,27 @@ func (a recordAPI) GetRecord(_ context.Context, req *connect.Request[affiliatev1
 
 // GetRecordHistory lists all that a record has been, newest first.
 func (a recordAPI) GetRecordHistory(_ context.Context, req *connect.Request[affiliatev1.GetRecordHistoryRequest]) (*connect.Response[affiliatev1.GetRecordHistoryResponse], error) {
-	scope, err := scopeOf(req.Msg.ScopeId)
+	scope, err := chainclient.ParseScope(req.Msg.ScopeId)
 	if err != nil {
 		return nil, err
 	}
 	history, err := a.n.store.RecordHistory(scope, req.Msg.Name)
 	if err != nil {
-		return nil, err
+		return nil, missingRecord(err, scope, req.Msg.Name)
 	}
 	out := &affiliatev1.GetRecordHistoryResponse{}
 	for _, r := range history {
 		out.Records = append(out.Records, viewRecord(r))
 	}
 	return connect.NewResponse(out), nil
+}
+
+func missingRecord(err error, scope agreement.UUID, name string) error {
+	if !errors.Is(err, agreement.ErrNotFound) {
+		return err
+	}
+	return agreement.Errorf(agreement.CodeNotFound, "no record %q of scope %s is held here", name, chainclient.ScopeAddress(scope)).
+		WithHint("only parties of an agreement hold its records; `affiliate search` finds what is held")
 }
 
 // Search asks the index.
@@ -111,14 +115,6 @@ func (a recordAPI) Search(ctx context.Context, req *connect.Request[affiliatev1.
 		})
 	}
 	return connect.NewResponse(out), nil
-}
-
-func scopeOf(text string) (agreement.UUID, error) {
-	u, err := chainclient.ParseScope(text)
-	if err != nil {
-		return u, agreement.Errorf(agreement.CodeBadRequest, "scope %q: %w", text, err)
-	}
-	return u, nil
 }
 
 func viewRecord(r store.Record) *affiliatev1.Record {

@@ -111,7 +111,8 @@ func (n *Node) content(hash agreement.Hash) ([]byte, string, error) {
 		return nil, "", err
 	}
 	if len(objects) == 0 {
-		return nil, "", agreement.Errorf(agreement.CodeNotFound, "no object with content %s: %w", hash, agreement.ErrNotFound)
+		return nil, "", agreement.Errorf(agreement.CodeNotFound, "content %s: %w", hash, agreement.ErrNotFound).
+			WithHint("an affiliate holds what it has put itself, and the data of agreements that it takes part in")
 	}
 	var last error
 	for _, o := range objects {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -67,7 +68,8 @@ func (n *Node) draft(ctx context.Context, id agreement.ID, req *affiliatev1.Prop
 		lifetime = req.Lifetime.AsDuration()
 	}
 	if lifetime <= 0 || lifetime > n.cfg.MaxLifetime {
-		return terms{}, agreement.Errorf(agreement.CodeBadRequest, "a lifetime of %s isn't between 0 and %s", lifetime, n.cfg.MaxLifetime)
+		return terms{}, agreement.Errorf(agreement.CodeBadRequest, "a lifetime of %s isn't between 0 and %s", lifetime, n.cfg.MaxLifetime).
+			WithHint("the longest is max_lifetime under [agreements]")
 	}
 	t.DeadlineUnixMs = now.Add(lifetime).UnixMilli()
 
@@ -100,30 +102,40 @@ func (n *Node) checkRequest(req *affiliatev1.ProposeRequest, m contract.Manifest
 		return err
 	}
 	for _, p := range req.Parties {
-		if err := n.checkParty(p.Address); err != nil {
+		if err := n.checkKnown("party "+p.Role, p.Address); err != nil {
 			return err
 		}
 	}
-	for _, a := range append(slices.Clone(req.DataAccess), req.ValueOwner) {
-		if a == "" {
-			continue
+	for _, a := range req.DataAccess { // sealed to nobody's key it would be a promise without effect
+		if err := n.checkKnown("data access", a); err != nil {
+			return err
 		}
-		if err := chainclient.ValidAddress(n.cfg.Prefix, a); err != nil {
-			return agreement.Errorf(agreement.CodeBadRequest, "%q is no account address: %w", a, err)
-		}
+	}
+	if req.ValueOwner == "" {
+		return nil
+	}
+	return n.checkAddress("value owner", req.ValueOwner)
+}
+
+func (n *Node) checkAddress(what, address string) error {
+	if err := chainclient.ValidAddress(n.cfg.Prefix, address); err != nil {
+		return agreement.Errorf(agreement.CodeBadRequest, "%s: %w", what, err).
+			WithHint("`affiliate peers` lists the addresses of other affiliates, `affiliate keys show` has this one's")
 	}
 	return nil
 }
 
-func (n *Node) checkParty(address string) error {
-	if err := chainclient.ValidAddress(n.cfg.Prefix, address); err != nil {
-		return agreement.Errorf(agreement.CodeBadRequest, "party %q is no account address: %w", address, err)
+// checkKnown makes sure that this node has an affiliate's record, and so its
+// encryption key.
+func (n *Node) checkKnown(what, address string) error {
+	if err := n.checkAddress(what, address); err != nil {
+		return err
 	}
 	if address == n.ring.Address() {
 		return nil
 	}
 	if _, ok := n.host.Affiliate(address); !ok {
-		return agreement.Errorf(agreement.CodeUnknownParty, "party %s isn't known here", address).
+		return agreement.Errorf(agreement.CodeUnknownParty, "%s: nothing is known here of %s", what, address).
 			WithHint("its node must have been seen once: check `affiliate peers`, and members and bootstrap under [p2p]")
 	}
 	return nil
@@ -143,10 +155,11 @@ func (n *Node) draftScope(ctx context.Context, t *affiliatev1.Terms, req *affili
 	}
 	id, err := chainclient.ParseScope(req.ScopeId)
 	if err != nil {
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "scope %q: %w", req.ScopeId, err)
+		return nil, err
 	}
 	if req.ValueOwner != "" {
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "a value owner can be named for a new scope only")
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "a value owner can be named for a new scope only").
+			WithHint("leave the value owner out, or make a new scope")
 	}
 	scope, err := n.chain.Scope(ctx, id)
 	if errors.Is(err, agreement.ErrNotFound) {
@@ -172,11 +185,7 @@ func chooseSpecification(wanted string, m contract.Manifest) (agreement.UUID, er
 	if wanted == "" {
 		return agreement.ParseUUID(m.ScopeSpecifications[0].ID)
 	}
-	id, err := chainclient.ParseScopeSpec(wanted)
-	if err != nil {
-		return id, agreement.Errorf(agreement.CodeBadRequest, "scope specification %q: %w", wanted, err)
-	}
-	return id, nil
+	return chainclient.ParseScopeSpec(wanted)
 }
 
 // draftData seals the inputs to the audience, and makes sure that it can open
@@ -210,7 +219,8 @@ func (n *Node) draftInputs(inputs []*affiliatev1.ProposedInput, m contract.Manif
 	given := map[string]*affiliatev1.ProposedInput{}
 	for _, in := range inputs {
 		if given[in.Name] != nil || !slices.ContainsFunc(m.Inputs, func(s contract.ValueSpec) bool { return s.Name == in.Name }) {
-			return nil, agreement.Errorf(agreement.CodeUnexpectedInput, "the contract %q has no input %q, or it is given twice", m.Name, in.Name)
+			return nil, agreement.Errorf(agreement.CodeUnexpectedInput, "the contract %q has no input %q, or it is given twice", m.Name, in.Name).
+				WithHint("its inputs are %s", inputNames(m))
 		}
 		given[in.Name] = in
 	}
@@ -244,6 +254,17 @@ func (n *Node) draftInputs(inputs []*affiliatev1.ProposedInput, m contract.Manif
 	return out, nil
 }
 
+func inputNames(m contract.Manifest) string {
+	if len(m.Inputs) == 0 {
+		return "none"
+	}
+	var names []string
+	for _, s := range m.Inputs {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // inputContent is an input as it will be hashed: JSON in its canonical form.
 func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSpec) ([]byte, error) {
 	content := in.GetContent()
@@ -258,14 +279,16 @@ func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSp
 	}
 	want := mediaTypeOf(spec.MediaType)
 	if in.MediaType != "" && in.MediaType != want {
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "input %q is %s, the contract wants %s", spec.Name, in.MediaType, want)
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "input %q is %s, the contract wants %s", spec.Name, in.MediaType, want).
+			WithHint("give it as %s, or leave the media type out", want)
 	}
 	if want != contract.MediaJSON {
 		return content, nil
 	}
 	canonical, err := agreement.Canonical(content)
 	if err != nil {
-		return nil, agreement.Errorf(agreement.CodeBadJSON, "input %q: %w", spec.Name, err)
+		return nil, agreement.Errorf(agreement.CodeBadJSON, "input %q: %w", spec.Name, err).
+			WithHint("in the JSON of agreements numbers are whole, decimals are strings, and a name occurs once in an object")
 	}
 	return canonical, nil
 }

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/p2p"
 )
@@ -44,15 +46,24 @@ func (n *Node) chainStatus(ctx context.Context) *affiliatev1.ChainStatus {
 	defer cancel()
 	if !connected && lastErr == "" { // the follower hasn't begun: ask now
 		if _, err := n.chain.Status(short); err != nil {
-			out.Error = err.Error()
+			out.Error = advised(err)
 		}
 	}
 	if number, err := n.chain.AccountNumber(short, n.ring.Address()); err == nil {
 		out.AccountNumber = number
 	} else if connected && out.Error == "" {
-		out.Error = err.Error()
+		out.Error = advised(err)
 	}
 	return out
+}
+
+// advised is an error for people, with what to do about it.
+func advised(err error) string {
+	var known *agreement.Error
+	if errors.As(err, &known) && known.Hint != "" {
+		return err.Error() + "; " + known.Hint
+	}
+	return err.Error()
 }
 
 func (n *Node) networkStatus(kept int64) *affiliatev1.NetworkStatus {
@@ -76,7 +87,7 @@ func problems(s *affiliatev1.GetStatusResponse, oldest time.Time) []string {
 		out = append(out, "the chain: "+s.Chain.Error)
 	}
 	if s.Network.Peers == 0 {
-		out = append(out, "no other affiliate is connected")
+		out = append(out, "no other affiliate is connected: check members and bootstrap under [p2p], on both sides")
 	}
 	if !oldest.IsZero() && time.Since(oldest) > pendingAlarm {
 		out = append(out, fmt.Sprintf("something has been pending since %s: see `affiliate agreement list`", oldest.UTC().Format(time.RFC3339)))

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -230,19 +231,18 @@ func sameUUID(s string, u agreement.UUID) bool {
 func checkRoles(parties []*affiliatev1.Party, m contract.Manifest) error {
 	have := map[string]int{}
 	for _, p := range parties {
+		if !slices.ContainsFunc(m.Roles, func(r contract.RoleSpec) bool { return r.Role == p.Role }) {
+			return agreement.Errorf(agreement.CodeUnknownRole, "the contract %q has no role %q", m.Name, p.Role).
+				WithHint("its roles are %s", roleNames(m))
+		}
 		have[p.Role]++
 	}
 	for _, r := range m.Roles {
 		low, high := r.Range()
 		if n := have[r.Role]; n < low || n > high {
 			return agreement.Errorf(agreement.CodeUnknownRole, "the contract %q wants %s in role %s, the request names %d",
-				m.Name, bounds(low, high), r.Role, n)
+				m.Name, bounds(low, high), r.Role, n).WithHint("its roles are %s", roleNames(m))
 		}
-		delete(have, r.Role)
-	}
-	for role := range have {
-		return agreement.Errorf(agreement.CodeUnknownRole, "the contract %q has no role %q", m.Name, role).
-			WithHint("its roles are %s", roleNames(m))
 	}
 	return nil
 }
@@ -259,7 +259,7 @@ func roleNames(m contract.Manifest) string {
 	for _, r := range m.Roles {
 		names = append(names, r.Role)
 	}
-	return fmt.Sprint(names)
+	return strings.Join(names, ", ")
 }
 
 // checkNames holds a list of references to what the manifest declares. mode is
