@@ -3,6 +3,7 @@ package p2p
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"math"
 	"strings"
@@ -148,11 +149,11 @@ func TestFrames(t *testing.T) {
 		}
 		wantCode(t, readFrame(bufio.NewReader(bytes.NewReader(raw)), &got, proto.Size(m)-1), agreement.CodeTooLarge)
 		wantCode(t, writeFrame(io.Discard, m, proto.Size(m)-1), agreement.CodeTooLarge)
-		if err := readFrame(bufio.NewReader(bytes.NewReader(raw[:len(raw)-1])), &got, 1<<21-1); err != io.ErrUnexpectedEOF {
+		if err := readFrame(bufio.NewReader(bytes.NewReader(raw[:len(raw)-1])), &got, 1<<21-1); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut short: %v", err)
 		}
 	}
-	if err := readFrame(bufio.NewReader(bytes.NewReader(nil)), new(affiliatev1.Mail), 10); err != io.EOF {
+	if err := readFrame(bufio.NewReader(bytes.NewReader(nil)), new(affiliatev1.Mail), 10); !errors.Is(err, io.EOF) {
 		t.Errorf("nothing: %v", err)
 	}
 }

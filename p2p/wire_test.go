@@ -120,8 +120,10 @@ func TestBackpressure(t *testing.T) {
 func TestMeter(t *testing.T) {
 	m := &meter{quota: quota{rate: 10, burst: 3, active: 2}}
 	now := time.Unix(1000, 0)
-	if !m.enter(now) || !m.enter(now) || m.enter(now) {
-		t.Error("two streams at once, not three")
+	for i, want := range []bool{true, true, false} {
+		if m.enter(now) != want {
+			t.Errorf("stream %d: two at once, not three", i+1)
+		}
 	}
 	m.leave()
 	m.leave()
