@@ -65,9 +65,7 @@ type endOfFunction struct{ why string }
 func (e *endOfFunction) Error() string { return e.why }
 
 // trap ends the function as a crash of the contract.
-func trap(format string, args ...any) {
-	panic(&endOfFunction{why: fmt.Sprintf(format, args...)})
-}
+func trap(why string) { panic(&endOfFunction{why: why}) }
 
 // end ends the function with a FAIL.
 func (c *call) end(code, format string, args ...any) {

@@ -149,8 +149,6 @@ func execute(t testing.TB, e *Engine, c *Contract, r Run) []Output {
 	return out
 }
 
-func last(outputs []Output) Output { return outputs[len(outputs)-1] }
-
 func wantCode(t testing.TB, err error, code agreement.Code, words ...string) {
 	t.Helper()
 	if agreement.CodeOf(err) != code {

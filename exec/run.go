@@ -125,16 +125,24 @@ func (e *Engine) function(ctx context.Context, m *loadedModule, c *Contract, ind
 	out.Elapsed, out.Log = time.Since(begin), call.log.all()
 	out.Content = call.output
 	if failure == nil && f.Record.JSON() {
-		if out.Content, err = agreement.Canonical(call.output); err != nil {
-			failure = &contract.Failure{Code: CodeBadOutput, Message: err.Error()}
-		}
+		out.Content, failure = canonical(call.output)
 	}
 	if failure != nil {
 		out.Outcome, out.Content, out.Code, out.Message = agreement.Fail, nil, failure.Code, failure.Message
-		return out, nil
+		return out, nil //nolint:nilerr // a FAIL is an outcome, not an error
 	}
 	out.Outcome = agreement.Pass
 	return out, nil
+}
+
+// canonical gives a record's bytes their one form; an output that has none is
+// the contract's own failure.
+func canonical(output []byte) ([]byte, *contract.Failure) {
+	content, err := agreement.Canonical(output)
+	if err != nil {
+		return nil, &contract.Failure{Code: CodeBadOutput, Message: err.Error()}
+	}
+	return content, nil
 }
 
 func only(all map[string][]byte, names []string) map[string][]byte {
