@@ -259,7 +259,7 @@ func identifier(what, s string) error {
 	for i, b := range []byte(s) {
 		letter := 'a' <= b|0x20 && b|0x20 <= 'z'
 		if !letter && (i == 0 || !strings.ContainsRune("0123456789_-.", rune(b))) {
-			return fmt.Errorf("%s %q: want a letter, then letters, digits, _, - and .", what, s)
+			return fmt.Errorf("%s %q: want a letter, then letters, digits, dots, _ and -", what, s)
 		}
 	}
 	return nil
