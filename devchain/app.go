@@ -50,9 +50,10 @@ const (
 	Prefix = "tp"
 	// Denom is the coin in which fees are paid.
 	Denom = "nhash"
-	// MaxBlockGas and MaxTxGas are Provenance's limits for a block and for one transaction.
+	// MaxBlockGas is Provenance's limit for a block.
 	MaxBlockGas = 60_000_000
-	MaxTxGas    = 4_000_000
+	// MaxTxGas is Provenance's limit for one transaction.
+	MaxTxGas = 4_000_000
 
 	// denomPattern allows the '/' of value-owner coins (nft/scope1…), as Provenance does.
 	denomPattern = `[a-zA-Z][a-zA-Z0-9/\-\.]{2,127}`
