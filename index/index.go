@@ -47,9 +47,8 @@ type Index struct {
 	turn chan struct{} // holds one element while db is in use
 
 	// Guarded by turn.
-	db       *sqlite3.Conn // nil once closed
-	st       statements
-	complete bool
+	db *sqlite3.Conn // nil once closed
+	st statements
 }
 
 // Open opens the index at path, and makes an empty one if there is none. One
