@@ -65,7 +65,6 @@ func formatKey() []byte                       { return key(prefixFormat) }
 func agreementKey(id agreement.ID) []byte     { return key(prefixAgreement, id[:]) }
 func openKey(id agreement.ID) []byte          { return key(prefixOpen, id[:]) }
 func phaseCountKey(phase string) []byte       { return key(prefixPhaseCount, []byte(phase)) }
-func effectsOf(id agreement.ID) []byte        { return key(prefixEffect, id[:]) }
 func eventKey(seq uint64) []byte              { return key(prefixEvent, number64(seq)) }
 func eventsOf(id agreement.ID) []byte         { return key(prefixEventOf, id[:]) }
 func inboxKey(id agreement.Hash) []byte       { return key(prefixInbox, id[:]) }
