@@ -61,11 +61,6 @@ func (a *Affiliate) agreement(ctx context.Context, id string) (*affiliatev1.Agre
 	return call(ctx, a.api.Agreements.GetAgreement, &affiliatev1.GetAgreementRequest{AgreementId: id})
 }
 
-func (a *Affiliate) agreements(ctx context.Context) ([]*affiliatev1.Agreement, error) {
-	res, err := call(ctx, a.api.Agreements.ListAgreements, &affiliatev1.ListAgreementsRequest{Limit: 1000})
-	return res.GetAgreements(), err
-}
-
 func (a *Affiliate) approve(ctx context.Context, id string) error {
 	_, err := call(ctx, a.api.Agreements.Approve, &affiliatev1.ApproveRequest{AgreementId: id})
 	return err
