@@ -154,12 +154,11 @@ func (n *Node) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		err = n.chain.Follow(ctx, from, n.takeBlock)
 	}
-	err = n.chain.Follow(ctx, from, n.takeBlock)
-	if ctx.Err() != nil {
-		return nil
+	if stopping(ctx) {
+		err = nil
 	}
 	return err
 }
