@@ -1,6 +1,9 @@
 package agreement
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Explanation says, for people, where an agreement stands.
 type Explanation struct {
@@ -46,7 +49,8 @@ func Explain(s State) Explanation {
 		x.Summary = "This affiliate has agreed; the proposer has to bring it to the chain."
 		x.WaitingFor = []string{s.Proposer, "the chain"}
 	case Closing:
-		x.Summary = "Given up (" + string(s.Code) + "), but a signed transaction can still commit until its timeout."
+		x.Summary = fmt.Sprintf("Given up (%s), but a transaction that this node signed can still commit until %s of the chain's time.",
+			s.Code, s.NextBlockTime().UTC().Format(time.TimeOnly))
 		x.WaitingFor = []string{"the chain"}
 	case Indexing:
 		x.Summary = "On chain. This node takes the records into its store and index."
@@ -60,20 +64,38 @@ func Explain(s State) Explanation {
 	case Complete:
 		x.Summary = fmt.Sprintf("Complete: on chain at height %d, indexed and acknowledged.", s.Height)
 	case FailedPhase:
-		x.Summary = fmt.Sprintf("Failed: %s: %s", s.Code, s.Message)
-		x.Actions = []string{advice(s.Code)}
+		x.Summary = fmt.Sprintf("Failed: %s%s: %s", s.Code, by(s), s.Message)
+		x.Actions = []string{advice(s)}
 	}
 	return x
 }
 
-func advice(c Code) string {
-	switch CategoryOf(c) {
-	case FixRequest:
-		return "change the request and propose again"
-	case AskPeer:
-		return "ask the affiliate named above, then propose again"
-	case Retry:
-		return "propose again later"
+// by names who ended an agreement, where it was somebody's decision.
+func by(s State) string {
+	switch {
+	case s.Cause == "" || s.Cause == s.Self && s.Code != CodeRejected && s.Code != CodeCancelled:
+		return ""
+	case s.Cause == s.Self:
+		return " by this affiliate"
 	}
-	return "ask this node's operator: see the log"
+	return " by " + s.Cause
+}
+
+func advice(s State) string {
+	category := CategoryOf(s.Code)
+	switch {
+	case category == AskOperator && (s.Cause == s.Self || s.Cause == ""):
+		return "ask this node's operator: see the log"
+	case !s.Proposing():
+		return "nothing: " + s.Proposer + " may propose again"
+	case s.Code == CodeCancelled:
+		return "nothing: propose again if it is wanted after all"
+	case category == FixRequest:
+		return "change the request and propose again"
+	case category == Retry:
+		return "propose again later"
+	case s.Cause != "" && s.Cause != s.Self:
+		return "ask " + s.Cause + ", then propose again"
+	}
+	return "ask the affiliates that were waited for, then propose again"
 }

@@ -3,6 +3,7 @@ package agreement
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -43,6 +44,17 @@ var phaseNames = map[Phase]string{
 
 // String names the phase as the API does.
 func (p Phase) String() string { return phaseNames[p] }
+
+// PhaseNames lists the names of all phases, in the order of their numbers.
+func PhaseNames() []string {
+	var names []string
+	for _, p := range slices.Sorted(maps.Keys(phaseNames)) {
+		if p != None {
+			names = append(names, phaseNames[p])
+		}
+	}
+	return names
+}
 
 // Final reports whether nothing can happen to the agreement any more.
 func (p Phase) Final() bool { return p == Complete || p == FailedPhase }

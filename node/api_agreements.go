@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -38,6 +39,10 @@ func (a agreementAPI) ListAgreements(_ context.Context, req *connect.Request[aff
 		if after, err = agreement.ParseUUID(req.Msg.After); err != nil {
 			return nil, agreement.Errorf(agreement.CodeBadRequest, "after: %w", err)
 		}
+	}
+	if phase := req.Msg.Phase; phase != "" && !slices.Contains(agreement.PhaseNames(), phase) {
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "there is no phase %q", phase).
+			WithHint("the phases are %s", strings.Join(agreement.PhaseNames(), ", "))
 	}
 	ids, err := a.n.store.Agreements(after, req.Msg.Phase, limitOf(req.Msg.Limit, 100, 1000))
 	if err != nil {
@@ -230,10 +235,11 @@ func (n *Node) view(s agreement.State) *affiliatev1.Agreement {
 		Created: stamp(s.Created), Updated: stamp(s.Updated), Deadline: stamp(s.Deadline),
 		Height: s.Height, TxHash: s.TxHash, Final: s.Phase.Final(),
 	}
+	onChain := s.Height > 0 // then all have signed, whatever this node heard
 	for _, p := range s.Participants {
 		out.Participants = append(out.Participants, &affiliatev1.Participant{
 			Address: p.Address, Name: n.nameOf(p.Address), Role: string(p.Role), Delivered: p.Delivered || p.Address == s.Self,
-			Attested: p.Attested, Cosigned: p.Cosigned > 0, Acknowledged: p.Acknowledged, Refused: string(p.Refused),
+			Attested: p.Attested || onChain, Cosigned: p.Cosigned > 0 || onChain, Acknowledged: p.Acknowledged, Refused: string(p.Refused),
 		})
 	}
 	return out
