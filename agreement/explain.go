@@ -44,7 +44,11 @@ func Explain(s State) Explanation {
 	case Deciding:
 		x.Summary = "The result is the same here. A person has to decide."
 		x.WaitingFor = []string{"you"}
-		x.Actions = []string{"affiliate agreement approve " + s.ID.String(), "affiliate agreement reject " + s.ID.String()}
+		x.Actions = []string{
+			"affiliate agreement show " + s.ID.String() + " (lists the data; affiliate object get HASH opens it)",
+			"affiliate agreement approve " + s.ID.String(),
+			"affiliate agreement reject " + s.ID.String() + " --reason WHY",
+		}
 	case Assented:
 		x.Summary = "This affiliate has agreed; the proposer has to bring it to the chain."
 		x.WaitingFor = []string{s.Proposer, "the chain"}

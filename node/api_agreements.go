@@ -28,7 +28,14 @@ func (a agreementAPI) Propose(ctx context.Context, req *connect.Request[affiliat
 // GetAgreement returns one agreement.
 func (a agreementAPI) GetAgreement(_ context.Context, req *connect.Request[affiliatev1.GetAgreementRequest]) (*connect.Response[affiliatev1.Agreement], error) {
 	s, err := a.n.knownAgreement(req.Msg.AgreementId)
-	return a.answer(s, err)
+	if err != nil {
+		return nil, err
+	}
+	out := a.n.view(s)
+	if out.Values, err = a.n.values(s); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(out), nil
 }
 
 // ListAgreements pages through agreements, ordered by id.

@@ -60,6 +60,7 @@ func TestAgreements(t *testing.T) {
 	t.Run("existing records, approved by a person", func(t *testing.T) {
 		id := net.propose(1, payment(net, scope, "P-0001"))
 		net.until("the question", func() bool { return net.phase(2, id) == agreement.Deciding })
+		net.canBeRead(2, id, map[string]string{"input payment": "P-0001", "existing terms": "L-2026-0001", "record balance": "P-0001"})
 		_, err := net.nodes[2].apply(t.Context(), id, agreement.Approved{}, cause{})
 		net.must(err)
 		for i, s := range net.settled(id) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"connectrpc.com/connect"
+
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/contract"
@@ -34,5 +36,28 @@ func TestRolesAreExplained(t *testing.T) {
 		if !errors.As(err, &e) || e.Code != agreement.CodeUnknownRole || !strings.Contains(e.Text, text) || !strings.Contains(e.Hint, "ORIGINATOR, INVESTOR") {
 			t.Errorf("%v: %v", roles, err)
 		}
+	}
+}
+
+// canBeRead wants the values of an agreement listed, and open to who has to
+// decide about it.
+func (net *network) canBeRead(node int, id agreement.ID, want map[string]string) {
+	net.t.Helper()
+	n := net.nodes[node]
+	got, err := agreementAPI{n}.GetAgreement(net.t.Context(), connect.NewRequest(&affiliatev1.GetAgreementRequest{AgreementId: id.String()}))
+	net.must(err)
+	for _, v := range got.Msg.GetValues() {
+		what := v.GetKind() + " " + v.GetName()
+		hash, err := agreement.ParseHash(v.GetContentHash())
+		net.must(err)
+		content, media, err := n.content(hash)
+		net.must(err)
+		if media != v.GetMediaType() || int64(len(content)) != v.GetSize() || !strings.Contains(string(content), want[what]) || want[what] == "" {
+			net.t.Errorf("%v is %s: %.100q", v, media, content)
+		}
+		delete(want, what)
+	}
+	if len(want) > 0 {
+		net.t.Errorf("missing among the values: %v", want)
 	}
 }

@@ -1389,6 +1389,7 @@ type Agreement struct {
 	Height        int64                  `protobuf:"varint,15,opt,name=height,proto3" json:"height,omitempty"`
 	TxHash        string                 `protobuf:"bytes,16,opt,name=tx_hash,json=txHash,proto3" json:"tx_hash,omitempty"`
 	Final         bool                   `protobuf:"varint,17,opt,name=final,proto3" json:"final,omitempty"`
+	Values        []*Value               `protobuf:"bytes,18,rep,name=values,proto3" json:"values,omitempty"` // in the answer of GetAgreement only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1542,6 +1543,91 @@ func (x *Agreement) GetFinal() bool {
 	return false
 }
 
+func (x *Agreement) GetValues() []*Value {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// Value is what an agreement reads or makes. Whoever takes part can open it by
+// its content hash with GetObject, before deciding as well as after.
+type Value struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // "input", "existing" (a record that the scope has) or "record"
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	ContentHash   string                 `protobuf:"bytes,3,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	MediaType     string                 `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"` // bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Value) Reset() {
+	*x = Value{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Value) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Value) ProtoMessage() {}
+
+func (x *Value) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Value.ProtoReflect.Descriptor instead.
+func (*Value) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Value) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Value) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Value) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *Value) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *Value) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 type Participant struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1558,7 +1644,7 @@ type Participant struct {
 
 func (x *Participant) Reset() {
 	*x = Participant{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	mi := &file_affiliate_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1656,7 @@ func (x *Participant) String() string {
 func (*Participant) ProtoMessage() {}
 
 func (x *Participant) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	mi := &file_affiliate_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1669,7 @@ func (x *Participant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Participant.ProtoReflect.Descriptor instead.
 func (*Participant) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Participant) GetAddress() string {
@@ -1651,7 +1737,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[23]
+	mi := &file_affiliate_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1749,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[23]
+	mi := &file_affiliate_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1762,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApproveRequest) GetAgreementId() string {
@@ -1696,7 +1782,7 @@ type RejectRequest struct {
 
 func (x *RejectRequest) Reset() {
 	*x = RejectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[24]
+	mi := &file_affiliate_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1794,7 @@ func (x *RejectRequest) String() string {
 func (*RejectRequest) ProtoMessage() {}
 
 func (x *RejectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[24]
+	mi := &file_affiliate_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1807,7 @@ func (x *RejectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectRequest.ProtoReflect.Descriptor instead.
 func (*RejectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RejectRequest) GetAgreementId() string {
@@ -1748,7 +1834,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[25]
+	mi := &file_affiliate_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1846,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[25]
+	mi := &file_affiliate_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1859,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelRequest) GetAgreementId() string {
@@ -1799,7 +1885,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[26]
+	mi := &file_affiliate_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1897,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[26]
+	mi := &file_affiliate_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1910,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WhyRequest) GetAgreementId() string {
@@ -1847,7 +1933,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[27]
+	mi := &file_affiliate_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1859,7 +1945,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[27]
+	mi := &file_affiliate_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1872,7 +1958,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WhyResponse) GetAgreement() *Agreement {
@@ -1922,7 +2008,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[28]
+	mi := &file_affiliate_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1934,7 +2020,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[28]
+	mi := &file_affiliate_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1947,7 +2033,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchRequest) GetAgreementId() string {
@@ -1988,7 +2074,7 @@ type AcknowledgeEventsRequest struct {
 
 func (x *AcknowledgeEventsRequest) Reset() {
 	*x = AcknowledgeEventsRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[29]
+	mi := &file_affiliate_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2086,7 @@ func (x *AcknowledgeEventsRequest) String() string {
 func (*AcknowledgeEventsRequest) ProtoMessage() {}
 
 func (x *AcknowledgeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[29]
+	mi := &file_affiliate_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2099,7 @@ func (x *AcknowledgeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeEventsRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AcknowledgeEventsRequest) GetSubscription() string {
@@ -2038,7 +2124,7 @@ type AcknowledgeEventsResponse struct {
 
 func (x *AcknowledgeEventsResponse) Reset() {
 	*x = AcknowledgeEventsResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[30]
+	mi := &file_affiliate_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2050,7 +2136,7 @@ func (x *AcknowledgeEventsResponse) String() string {
 func (*AcknowledgeEventsResponse) ProtoMessage() {}
 
 func (x *AcknowledgeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[30]
+	mi := &file_affiliate_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2063,7 +2149,7 @@ func (x *AcknowledgeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeEventsResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 // Event is an entry of the node's durable log.
@@ -2084,7 +2170,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[31]
+	mi := &file_affiliate_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2182,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[31]
+	mi := &file_affiliate_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2195,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -2185,7 +2271,7 @@ type GetRecordRequest struct {
 
 func (x *GetRecordRequest) Reset() {
 	*x = GetRecordRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[32]
+	mi := &file_affiliate_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2283,7 @@ func (x *GetRecordRequest) String() string {
 func (*GetRecordRequest) ProtoMessage() {}
 
 func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[32]
+	mi := &file_affiliate_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2296,7 @@ func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetRecordRequest) GetScopeId() string {
@@ -2248,7 +2334,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[33]
+	mi := &file_affiliate_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2346,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[33]
+	mi := &file_affiliate_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2359,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Record) GetScopeId() string {
@@ -2377,7 +2463,7 @@ type GetRecordHistoryRequest struct {
 
 func (x *GetRecordHistoryRequest) Reset() {
 	*x = GetRecordHistoryRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[34]
+	mi := &file_affiliate_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2475,7 @@ func (x *GetRecordHistoryRequest) String() string {
 func (*GetRecordHistoryRequest) ProtoMessage() {}
 
 func (x *GetRecordHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[34]
+	mi := &file_affiliate_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2488,7 @@ func (x *GetRecordHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetRecordHistoryRequest) GetScopeId() string {
@@ -2428,7 +2514,7 @@ type GetRecordHistoryResponse struct {
 
 func (x *GetRecordHistoryResponse) Reset() {
 	*x = GetRecordHistoryResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[35]
+	mi := &file_affiliate_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2526,7 @@ func (x *GetRecordHistoryResponse) String() string {
 func (*GetRecordHistoryResponse) ProtoMessage() {}
 
 func (x *GetRecordHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[35]
+	mi := &file_affiliate_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2539,7 @@ func (x *GetRecordHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetRecordHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetRecordHistoryResponse) GetRecords() []*Record {
@@ -2473,7 +2559,7 @@ type SearchRequest struct {
 
 func (x *SearchRequest) Reset() {
 	*x = SearchRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[36]
+	mi := &file_affiliate_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2571,7 @@ func (x *SearchRequest) String() string {
 func (*SearchRequest) ProtoMessage() {}
 
 func (x *SearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[36]
+	mi := &file_affiliate_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2584,7 @@ func (x *SearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
 func (*SearchRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SearchRequest) GetQuery() string {
@@ -2524,7 +2610,7 @@ type SearchResponse struct {
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[37]
+	mi := &file_affiliate_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2622,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[37]
+	mi := &file_affiliate_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2635,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SearchResponse) GetResults() []*SearchResult {
@@ -2571,7 +2657,7 @@ type SearchResult struct {
 
 func (x *SearchResult) Reset() {
 	*x = SearchResult{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[38]
+	mi := &file_affiliate_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2669,7 @@ func (x *SearchResult) String() string {
 func (*SearchResult) ProtoMessage() {}
 
 func (x *SearchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[38]
+	mi := &file_affiliate_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2682,7 @@ func (x *SearchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResult.ProtoReflect.Descriptor instead.
 func (*SearchResult) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SearchResult) GetScopeId() string {
@@ -2637,7 +2723,7 @@ type PutObjectRequest struct {
 
 func (x *PutObjectRequest) Reset() {
 	*x = PutObjectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[39]
+	mi := &file_affiliate_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2735,7 @@ func (x *PutObjectRequest) String() string {
 func (*PutObjectRequest) ProtoMessage() {}
 
 func (x *PutObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[39]
+	mi := &file_affiliate_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2748,7 @@ func (x *PutObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObjectRequest.ProtoReflect.Descriptor instead.
 func (*PutObjectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutObjectRequest) GetMediaType() string {
@@ -2689,7 +2775,7 @@ type PutObjectResponse struct {
 
 func (x *PutObjectResponse) Reset() {
 	*x = PutObjectResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[40]
+	mi := &file_affiliate_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2787,7 @@ func (x *PutObjectResponse) String() string {
 func (*PutObjectResponse) ProtoMessage() {}
 
 func (x *PutObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[40]
+	mi := &file_affiliate_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2800,7 @@ func (x *PutObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObjectResponse.ProtoReflect.Descriptor instead.
 func (*PutObjectResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutObjectResponse) GetContentHash() string {
@@ -2740,7 +2826,7 @@ type GetObjectRequest struct {
 
 func (x *GetObjectRequest) Reset() {
 	*x = GetObjectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[41]
+	mi := &file_affiliate_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2838,7 @@ func (x *GetObjectRequest) String() string {
 func (*GetObjectRequest) ProtoMessage() {}
 
 func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[41]
+	mi := &file_affiliate_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2851,7 @@ func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectRequest.ProtoReflect.Descriptor instead.
 func (*GetObjectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetObjectRequest) GetContentHash() string {
@@ -2786,7 +2872,7 @@ type GetObjectResponse struct {
 
 func (x *GetObjectResponse) Reset() {
 	*x = GetObjectResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[42]
+	mi := &file_affiliate_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2884,7 @@ func (x *GetObjectResponse) String() string {
 func (*GetObjectResponse) ProtoMessage() {}
 
 func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[42]
+	mi := &file_affiliate_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2897,7 @@ func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectResponse.ProtoReflect.Descriptor instead.
 func (*GetObjectResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetObjectResponse) GetSize() int64 {
@@ -2948,7 +3034,7 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\x16ListAgreementsResponse\x127\n" +
 	"\n" +
 	"agreements\x18\x01 \x03(\v2\x17.affiliate.v1.AgreementR\n" +
-	"agreements\"\xf2\x04\n" +
+	"agreements\"\x9f\x05\n" +
 	"\tAgreement\x12!\n" +
 	"\fagreement_id\x18\x01 \x01(\tR\vagreementId\x12\x19\n" +
 	"\bscope_id\x18\x02 \x01(\tR\ascopeId\x12\x1d\n" +
@@ -2968,7 +3054,15 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\arecords\x18\x0e \x03(\v2\x1a.affiliate.v1.RecordResultR\arecords\x12\x16\n" +
 	"\x06height\x18\x0f \x01(\x03R\x06height\x12\x17\n" +
 	"\atx_hash\x18\x10 \x01(\tR\x06txHash\x12\x14\n" +
-	"\x05final\x18\x11 \x01(\bR\x05final\"\xe3\x01\n" +
+	"\x05final\x18\x11 \x01(\bR\x05final\x12+\n" +
+	"\x06values\x18\x12 \x03(\v2\x13.affiliate.v1.ValueR\x06values\"\x85\x01\n" +
+	"\x05Value\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fcontent_hash\x18\x03 \x01(\tR\vcontentHash\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x04 \x01(\tR\tmediaType\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\"\xe3\x01\n" +
 	"\vParticipant\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3106,7 +3200,7 @@ func file_affiliate_v1_service_proto_rawDescGZIP() []byte {
 	return file_affiliate_v1_service_proto_rawDescData
 }
 
-var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_affiliate_v1_service_proto_goTypes = []any{
 	(*ErrorDetail)(nil),               // 0: affiliate.v1.ErrorDetail
 	(*GetStatusRequest)(nil),          // 1: affiliate.v1.GetStatusRequest
@@ -3130,107 +3224,109 @@ var file_affiliate_v1_service_proto_goTypes = []any{
 	(*ListAgreementsRequest)(nil),     // 19: affiliate.v1.ListAgreementsRequest
 	(*ListAgreementsResponse)(nil),    // 20: affiliate.v1.ListAgreementsResponse
 	(*Agreement)(nil),                 // 21: affiliate.v1.Agreement
-	(*Participant)(nil),               // 22: affiliate.v1.Participant
-	(*ApproveRequest)(nil),            // 23: affiliate.v1.ApproveRequest
-	(*RejectRequest)(nil),             // 24: affiliate.v1.RejectRequest
-	(*CancelRequest)(nil),             // 25: affiliate.v1.CancelRequest
-	(*WhyRequest)(nil),                // 26: affiliate.v1.WhyRequest
-	(*WhyResponse)(nil),               // 27: affiliate.v1.WhyResponse
-	(*WatchRequest)(nil),              // 28: affiliate.v1.WatchRequest
-	(*AcknowledgeEventsRequest)(nil),  // 29: affiliate.v1.AcknowledgeEventsRequest
-	(*AcknowledgeEventsResponse)(nil), // 30: affiliate.v1.AcknowledgeEventsResponse
-	(*Event)(nil),                     // 31: affiliate.v1.Event
-	(*GetRecordRequest)(nil),          // 32: affiliate.v1.GetRecordRequest
-	(*Record)(nil),                    // 33: affiliate.v1.Record
-	(*GetRecordHistoryRequest)(nil),   // 34: affiliate.v1.GetRecordHistoryRequest
-	(*GetRecordHistoryResponse)(nil),  // 35: affiliate.v1.GetRecordHistoryResponse
-	(*SearchRequest)(nil),             // 36: affiliate.v1.SearchRequest
-	(*SearchResponse)(nil),            // 37: affiliate.v1.SearchResponse
-	(*SearchResult)(nil),              // 38: affiliate.v1.SearchResult
-	(*PutObjectRequest)(nil),          // 39: affiliate.v1.PutObjectRequest
-	(*PutObjectResponse)(nil),         // 40: affiliate.v1.PutObjectResponse
-	(*GetObjectRequest)(nil),          // 41: affiliate.v1.GetObjectRequest
-	(*GetObjectResponse)(nil),         // 42: affiliate.v1.GetObjectResponse
-	nil,                               // 43: affiliate.v1.GetStatusResponse.AgreementsEntry
-	nil,                               // 44: affiliate.v1.SearchResult.FieldsEntry
-	(*timestamppb.Timestamp)(nil),     // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 46: google.protobuf.Duration
-	(*Party)(nil),                     // 47: affiliate.v1.Party
-	(*RecordResult)(nil),              // 48: affiliate.v1.RecordResult
+	(*Value)(nil),                     // 22: affiliate.v1.Value
+	(*Participant)(nil),               // 23: affiliate.v1.Participant
+	(*ApproveRequest)(nil),            // 24: affiliate.v1.ApproveRequest
+	(*RejectRequest)(nil),             // 25: affiliate.v1.RejectRequest
+	(*CancelRequest)(nil),             // 26: affiliate.v1.CancelRequest
+	(*WhyRequest)(nil),                // 27: affiliate.v1.WhyRequest
+	(*WhyResponse)(nil),               // 28: affiliate.v1.WhyResponse
+	(*WatchRequest)(nil),              // 29: affiliate.v1.WatchRequest
+	(*AcknowledgeEventsRequest)(nil),  // 30: affiliate.v1.AcknowledgeEventsRequest
+	(*AcknowledgeEventsResponse)(nil), // 31: affiliate.v1.AcknowledgeEventsResponse
+	(*Event)(nil),                     // 32: affiliate.v1.Event
+	(*GetRecordRequest)(nil),          // 33: affiliate.v1.GetRecordRequest
+	(*Record)(nil),                    // 34: affiliate.v1.Record
+	(*GetRecordHistoryRequest)(nil),   // 35: affiliate.v1.GetRecordHistoryRequest
+	(*GetRecordHistoryResponse)(nil),  // 36: affiliate.v1.GetRecordHistoryResponse
+	(*SearchRequest)(nil),             // 37: affiliate.v1.SearchRequest
+	(*SearchResponse)(nil),            // 38: affiliate.v1.SearchResponse
+	(*SearchResult)(nil),              // 39: affiliate.v1.SearchResult
+	(*PutObjectRequest)(nil),          // 40: affiliate.v1.PutObjectRequest
+	(*PutObjectResponse)(nil),         // 41: affiliate.v1.PutObjectResponse
+	(*GetObjectRequest)(nil),          // 42: affiliate.v1.GetObjectRequest
+	(*GetObjectResponse)(nil),         // 43: affiliate.v1.GetObjectResponse
+	nil,                               // 44: affiliate.v1.GetStatusResponse.AgreementsEntry
+	nil,                               // 45: affiliate.v1.SearchResult.FieldsEntry
+	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 47: google.protobuf.Duration
+	(*Party)(nil),                     // 48: affiliate.v1.Party
+	(*RecordResult)(nil),              // 49: affiliate.v1.RecordResult
 }
 var file_affiliate_v1_service_proto_depIdxs = []int32{
-	45, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	3,  // 1: affiliate.v1.GetStatusResponse.chain:type_name -> affiliate.v1.ChainStatus
 	4,  // 2: affiliate.v1.GetStatusResponse.network:type_name -> affiliate.v1.NetworkStatus
-	43, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
-	45, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
-	45, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	44, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
+	46, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
+	46, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: affiliate.v1.ListPeersResponse.peers:type_name -> affiliate.v1.Peer
-	45, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
-	46, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
+	46, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
+	47, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
 	15, // 9: affiliate.v1.PublishContractResponse.contract:type_name -> affiliate.v1.Contract
 	15, // 10: affiliate.v1.ListContractsResponse.contracts:type_name -> affiliate.v1.Contract
-	47, // 11: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
+	48, // 11: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
 	17, // 12: affiliate.v1.ProposeRequest.inputs:type_name -> affiliate.v1.ProposedInput
-	46, // 13: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
+	47, // 13: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
 	21, // 14: affiliate.v1.ListAgreementsResponse.agreements:type_name -> affiliate.v1.Agreement
-	22, // 15: affiliate.v1.Agreement.participants:type_name -> affiliate.v1.Participant
-	45, // 16: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
-	45, // 17: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
-	45, // 18: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
-	48, // 19: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
-	21, // 20: affiliate.v1.WhyResponse.agreement:type_name -> affiliate.v1.Agreement
-	31, // 21: affiliate.v1.WhyResponse.history:type_name -> affiliate.v1.Event
-	45, // 22: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
-	45, // 23: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
-	33, // 24: affiliate.v1.GetRecordHistoryResponse.records:type_name -> affiliate.v1.Record
-	38, // 25: affiliate.v1.SearchResponse.results:type_name -> affiliate.v1.SearchResult
-	44, // 26: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
-	1,  // 27: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
-	5,  // 28: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
-	8,  // 29: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
-	10, // 30: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
-	12, // 31: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
-	14, // 32: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
-	16, // 33: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
-	18, // 34: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
-	19, // 35: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
-	23, // 36: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
-	24, // 37: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
-	25, // 38: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
-	26, // 39: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
-	28, // 40: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
-	29, // 41: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
-	32, // 42: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
-	34, // 43: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
-	36, // 44: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
-	39, // 45: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
-	41, // 46: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
-	2,  // 47: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
-	6,  // 48: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
-	9,  // 49: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
-	11, // 50: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
-	13, // 51: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
-	15, // 52: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
-	21, // 53: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
-	21, // 54: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
-	20, // 55: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
-	21, // 56: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
-	21, // 57: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
-	21, // 58: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
-	27, // 59: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
-	31, // 60: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
-	30, // 61: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
-	33, // 62: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
-	35, // 63: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
-	37, // 64: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
-	40, // 65: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
-	42, // 66: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
-	47, // [47:67] is the sub-list for method output_type
-	27, // [27:47] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	23, // 15: affiliate.v1.Agreement.participants:type_name -> affiliate.v1.Participant
+	46, // 16: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
+	46, // 17: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
+	46, // 18: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
+	49, // 19: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
+	22, // 20: affiliate.v1.Agreement.values:type_name -> affiliate.v1.Value
+	21, // 21: affiliate.v1.WhyResponse.agreement:type_name -> affiliate.v1.Agreement
+	32, // 22: affiliate.v1.WhyResponse.history:type_name -> affiliate.v1.Event
+	46, // 23: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
+	46, // 24: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
+	34, // 25: affiliate.v1.GetRecordHistoryResponse.records:type_name -> affiliate.v1.Record
+	39, // 26: affiliate.v1.SearchResponse.results:type_name -> affiliate.v1.SearchResult
+	45, // 27: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
+	1,  // 28: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
+	5,  // 29: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
+	8,  // 30: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
+	10, // 31: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
+	12, // 32: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
+	14, // 33: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
+	16, // 34: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
+	18, // 35: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
+	19, // 36: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
+	24, // 37: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
+	25, // 38: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
+	26, // 39: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
+	27, // 40: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
+	29, // 41: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
+	30, // 42: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
+	33, // 43: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
+	35, // 44: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
+	37, // 45: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
+	40, // 46: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
+	42, // 47: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
+	2,  // 48: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
+	6,  // 49: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
+	9,  // 50: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
+	11, // 51: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
+	13, // 52: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
+	15, // 53: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
+	21, // 54: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
+	21, // 55: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
+	20, // 56: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
+	21, // 57: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
+	21, // 58: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
+	21, // 59: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
+	28, // 60: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
+	32, // 61: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
+	31, // 62: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
+	34, // 63: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
+	36, // 64: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
+	38, // 65: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
+	41, // 66: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
+	43, // 67: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
+	48, // [48:68] is the sub-list for method output_type
+	28, // [28:48] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_service_proto_init() }
@@ -3249,7 +3345,7 @@ func file_affiliate_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_affiliate_v1_service_proto_rawDesc), len(file_affiliate_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   5,
 		},
