@@ -19,55 +19,80 @@ const maxLoadedContracts = 16
 // contractCache keeps compiled contracts, the longest unused one goes first.
 type contractCache struct {
 	mu     sync.Mutex // guards what follows
-	loaded map[agreement.Hash]*loadedContract
+	loaded map[contractKey]*loadedContract
 }
 
+// contractKey has the module's content hash too: a proposal may name a contract
+// together with a module that isn't its, and that mustn't spoil it for others.
+type contractKey struct{ contract, module agreement.Hash }
+
 type loadedContract struct {
-	ready    chan struct{} // closed when contract and err are set
+	ready    chan struct{} // closed when the next three are set
 	contract *exec.Contract
 	err      error
+	stopped  bool // the loading was interrupted: err says nothing of the contract
 	used     time.Time
 }
 
 func newContractCache() *contractCache {
-	return &contractCache{loaded: map[agreement.Hash]*loadedContract{}}
+	return &contractCache{loaded: map[contractKey]*loadedContract{}}
 }
 
-// get returns the contract with a hash, loading it at most once at a time.
-func (c *contractCache) get(ctx context.Context, hash agreement.Hash, load func() (*exec.Contract, error)) (*exec.Contract, error) {
+// get returns a contract, loading it at most once at a time.
+func (c *contractCache) get(ctx context.Context, key contractKey, load func() (*exec.Contract, error)) (*exec.Contract, error) {
+	for {
+		e, first := c.entry(key)
+		if first {
+			c.fill(ctx, key, e, load)
+			return e.contract, e.err
+		}
+		select {
+		case <-e.ready:
+			if !e.stopped {
+				return e.contract, e.err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// entry returns what is loaded or being loaded, true if it is the caller's to load.
+func (c *contractCache) entry(key contractKey) (*loadedContract, bool) {
 	c.mu.Lock()
-	e, ok := c.loaded[hash]
+	defer c.mu.Unlock()
+	e, ok := c.loaded[key]
 	if !ok {
 		e = &loadedContract{ready: make(chan struct{})}
-		c.loaded[hash] = e
-		c.evict()
+		c.loaded[key] = e
+		defer c.evict()
 	}
 	e.used = time.Now()
-	c.mu.Unlock()
-	if !ok {
-		e.contract, e.err = load()
-		if e.err != nil {
+	return e, !ok
+}
+
+// fill loads. Nobody waits for ever, even if loading panics.
+func (c *contractCache) fill(ctx context.Context, key contractKey, e *loadedContract, load func() (*exec.Contract, error)) {
+	e.stopped = true
+	defer func() {
+		if e.stopped || e.err != nil {
 			c.mu.Lock()
-			delete(c.loaded, hash)
+			delete(c.loaded, key)
 			c.mu.Unlock()
 		}
 		close(e.ready)
-	}
-	select {
-	case <-e.ready:
-		return e.contract, e.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	}()
+	e.contract, e.err = load()
+	e.stopped = e.err != nil && ctx.Err() != nil
 }
 
 func (c *contractCache) evict() {
 	for len(c.loaded) > maxLoadedContracts {
-		var oldest agreement.Hash
+		var oldest contractKey
 		var at time.Time
-		for h, e := range c.loaded {
+		for k, e := range c.loaded {
 			if at.IsZero() || e.used.Before(at) {
-				oldest, at = h, e.used
+				oldest, at = k, e.used
 			}
 		}
 		delete(c.loaded, oldest)
@@ -77,7 +102,7 @@ func (c *contractCache) evict() {
 // contract compiles the module with this content hash, and makes sure that it
 // is the contract that was asked for.
 func (n *Node) contract(ctx context.Context, hash, module agreement.Hash) (*exec.Contract, error) {
-	return n.contracts.get(ctx, hash, func() (*exec.Contract, error) {
+	return n.contracts.get(ctx, contractKey{hash, module}, func() (*exec.Contract, error) {
 		wasm, _, err := n.content(module)
 		if err != nil {
 			return nil, err
