@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -258,8 +259,11 @@ func toResults(rs []*affiliatev1.RecordResult) []agreement.RecordResult {
 }
 
 // doFetch gets what this node lacks, and holds the terms to the chain and to
-// the contract.
+// the contract before it takes any data in.
 func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event, map[string][]byte, error) {
+	if n.cfg.Policy.decide(s.Contract, s.ContractName, s.Proposer) == agreement.Reject {
+		return agreement.Declined{Code: agreement.CodeRejected, Reason: "this affiliate's policy rejects it"}, nil, nil
+	}
 	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, nil, err
@@ -268,22 +272,48 @@ func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := n.obtain(ctx, t.Proposer, t.Module, contractOwner(t.contract), audience); err != nil {
+	if err := n.awaitRecords(&t, audience); err != nil {
 		return nil, nil, err
 	}
-	for _, in := range append(t.Inputs, t.Existing...) {
-		if err := n.obtain(ctx, t.Proposer, in.Object, t.id.String(), audience); err != nil {
-			return nil, nil, err
-		}
-	}
-	c, err := n.contract(ctx, t.contract, agreement.Hash(t.Module.ContentHash))
+	c, err := n.fetchContract(ctx, &t, audience)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := n.checkTerms(ctx, &t, c); err != nil {
 		return nil, nil, err
 	}
+	for _, in := range slices.Concat(t.Inputs, t.Existing) {
+		if err := n.obtain(ctx, t.Proposer, in.Object, t.id.String(), audience); err != nil {
+			return nil, nil, err
+		}
+	}
 	return agreement.DataReady{}, nil, n.store.PutContract(ctx, storedContract(c, t.Module.Size))
+}
+
+// awaitRecords wants the encryption key of every signer, to whom the results
+// will be sealed. Who has just joined may lack some for a moment.
+func (n *Node) awaitRecords(t *terms, audience []string) error {
+	signers, err := t.signers()
+	if err != nil {
+		return err
+	}
+	if _, err := n.recipients(audience, signers); err != nil {
+		return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
+	}
+	return nil
+}
+
+// fetchContract gets the module, which every member may read, and loads it.
+func (n *Node) fetchContract(ctx context.Context, t *terms, audience []string) (*exec.Contract, error) {
+	module := agreement.Hash(t.Module.ContentHash)
+	have, err := n.store.ObjectsByContent(module)
+	if err == nil && len(have) == 0 {
+		err = n.obtain(ctx, t.Proposer, t.Module, contractOwner(t.contract), audience)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n.contract(ctx, t.contract, module)
 }
 
 // checkTerms is what proposer and parties alike demand of terms.

@@ -282,10 +282,11 @@ func (n *Node) takeInline(ctx context.Context, t *terms, objects []*affiliatev1.
 		if !named || len(o.Header) > maxHeader {
 			return agreement.Errorf(agreement.CodeBadMessage, "the proposal carries an object that its terms don't name")
 		}
-		if have, err := n.store.ObjectsByContent(r.content); err != nil || len(have) > 0 {
-			if err != nil {
-				return err
-			}
+		have, err := n.held(r.content, t.Proposer)
+		if err != nil {
+			return err
+		}
+		if have {
 			continue
 		}
 		if err := n.takeIn(ctx, r, o.Header, o.Payload, t.id.String(), audience); err != nil {

@@ -186,8 +186,16 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
-// obtain makes sure that this node holds a content: its own copy, or a
-// verified one from the peer.
+// held reports whether this node has a content in a sealing that the reader may
+// open. To know its hash isn't enough: the proposer's contract gets to see the
+// content, and what comes of that is told to the proposer.
+func (n *Node) held(content agreement.Hash, reader string) (bool, error) {
+	objects, err := n.store.ObjectsByContent(content)
+	return slices.ContainsFunc(objects, func(o store.Object) bool { return slices.Contains(o.Audience, reader) }), err
+}
+
+// obtain makes sure that this node holds a content that the peer may read too:
+// its own copy, or a verified one from the peer.
 func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectRef, owner string, audience []string) error {
 	r, err := objectOf(ref)
 	if err != nil {
@@ -196,7 +204,7 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 	if r.size > n.cfg.MaxObjectSize || r.sealed > n.cfg.MaxObjectSize+sealOverhead {
 		return agreement.Errorf(agreement.CodeTooLarge, "an object has %d bytes, the limit here is %d", r.size, n.cfg.MaxObjectSize)
 	}
-	if have, err := n.store.ObjectsByContent(r.content); err != nil || len(have) > 0 {
+	if have, err := n.held(r.content, from); err != nil || have {
 		return err
 	}
 	resp, body, err := n.host.Fetch(ctx, from, r.id, 0)
