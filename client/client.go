@@ -35,6 +35,8 @@ const (
 	idleTimeout     = 90 * time.Second
 	// baseURL is a name that HTTP wants; the socket decides where it goes.
 	baseURL = "http://affiliate"
+	// maxSocketPath is what Linux takes, in bytes; macOS has 103.
+	maxSocketPath = 107
 )
 
 // Codes of errors that arise on the way to the node, beside those of the node
@@ -105,6 +107,9 @@ func (c *Client) Socket() string { return c.socket }
 func noDaemon(socket string, err error) *agreement.Error {
 	const start = "start the node with: affiliate start"
 	switch {
+	case len(socket) > maxSocketPath:
+		return agreement.Errorf(CodeNoDaemon, "the path of a socket has at most %d bytes, this one has %d: %s", maxSocketPath, len(socket), socket).
+			WithHint("name it by a shorter path, such as one relative to the working directory")
 	case errors.Is(err, fs.ErrNotExist):
 		return agreement.Errorf(CodeNoDaemon, "no node is running here: there is no socket at %s", socket).
 			WithHint("%s; or name its socket with --socket", start)

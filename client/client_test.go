@@ -46,7 +46,7 @@ func TestDialSaysWhyNobodyAnswers(t *testing.T) {
 		filepath.Join(dir, "none"): "there is no socket at",
 		stale:                      "nobody serves the socket",
 		file:                       "socket",
-		strings.Repeat("x", 200):   "invalid argument",
+		strings.Repeat("x", 200):   "at most 107 bytes",
 	} {
 		_, err := Dial(path)
 		e := wantCode(t, path, err, CodeNoDaemon)

@@ -192,7 +192,7 @@ func asError(err error, dir string) error {
 		return known
 	case errors.Is(err, errPassphrase):
 		return agreement.Errorf(agreement.CodeBadRequest, "the passphrase doesn't open the keys in %s", dir).
-			WithHint("check keys.passphrase_file; a newline at its end is ignored, other spaces are not")
+			WithHint("it comes from the passphrase file, else from AFFILIATE_PASSPHRASE, else from the prompt; a newline at its end is ignored, other spaces are not")
 	}
 	return agreement.Errorf(agreement.CodeDamaged, "opening the keys in %s: %w", dir, err).
 		WithHint("restore the whole directory from a backup")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,24 +57,44 @@ func (a *app) agreementListCommand() *cobra.Command {
 	req := &affiliatev1.ListAgreementsRequest{}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List agreements", Args: args(),
+		PreRunE: checkLimit(&req.Limit),
 		RunE: a.call(callTimeout, func(ctx context.Context, c *client.Client, _ []string) error {
 			res, err := c.Agreements.ListAgreements(ctx, connect.NewRequest(req))
 			if err != nil {
 				return err
 			}
-			return emitAll(a, res.Msg.GetAgreements(), func(w io.Writer) {
-				var rows [][]string
-				for _, g := range res.Msg.GetAgreements() {
-					rows = append(rows, []string{g.GetAgreementId(), g.GetContractName(), g.GetPhase(), g.GetCode(), g.GetProposer(), when(g.GetCreated())})
-				}
-				table(w, []string{"AGREEMENT", "CONTRACT", "PHASE", "CODE", "PROPOSER", "CREATED"}, rows)
-			})
+			return a.listAgreements(res.Msg.GetAgreements(), req.GetLimit())
 		}),
 	}
 	cmd.Flags().StringVar(&req.Phase, "phase", "", "only agreements in this phase")
-	cmd.Flags().Int32Var(&req.Limit, "limit", 100, "at most so many, up to 1000")
+	cmd.Flags().Int32Var(&req.Limit, "limit", 100, fmt.Sprintf("at most so many, up to %d", maxLimit))
 	cmd.Flags().StringVar(&req.After, "after", "", "only those after this agreement id, to list further")
 	return cmd
+}
+
+// listAgreements shows one page. The node's order is that of the ids, which
+// says nothing to people: they get the newest last.
+func (a *app) listAgreements(page []*affiliatev1.Agreement, limit int32) error {
+	more := ""
+	if n := len(page); n > 0 && n == int(limit) {
+		more = page[n-1].GetAgreementId()
+	}
+	if !a.json() {
+		slices.SortStableFunc(page, func(x, y *affiliatev1.Agreement) int {
+			return x.GetCreated().AsTime().Compare(y.GetCreated().AsTime())
+		})
+	}
+	err := emitAll(a, page, func(w io.Writer) {
+		var rows [][]string
+		for _, g := range page {
+			rows = append(rows, []string{g.GetAgreementId(), g.GetContractName(), g.GetPhase(), g.GetCode(), g.GetProposer(), when(g.GetCreated())})
+		}
+		table(w, []string{"AGREEMENT", "CONTRACT", "PHASE", "CODE", "PROPOSER", "CREATED"}, rows)
+	})
+	if err == nil && more != "" && !a.json() {
+		fmt.Fprintf(a.stderr, "there may be more: affiliate agreement list --after %s\n", more) //nolint:errcheck // advice only
+	}
+	return err
 }
 
 func (a *app) agreementShowCommand() *cobra.Command {
@@ -135,6 +156,14 @@ func writeAgreement(w io.Writer, g *affiliatev1.Agreement) {
 		}
 		table(w, []string{"ROLE", "NAME", "ADDRESS", "PROGRESS"}, rows)
 	}
+	if len(g.GetValues()) > 0 {
+		fmt.Fprintln(w) //nolint:errcheck // w is memory
+		var rows [][]string
+		for _, v := range g.GetValues() {
+			rows = append(rows, []string{v.GetKind(), v.GetName(), size(v.GetSize()), v.GetMediaType(), v.GetContentHash()})
+		}
+		table(w, []string{"DATA", "NAME", "SIZE", "MEDIA TYPE", "CONTENT HASH"}, rows)
+	}
 	if len(g.GetRecords()) > 0 {
 		fmt.Fprintln(w) //nolint:errcheck // w is memory
 		var rows [][]string
@@ -160,7 +189,7 @@ func progress(p *affiliatev1.Participant) string {
 	case p.GetDelivered():
 		return "delivered"
 	}
-	return "waiting"
+	return "not heard from"
 }
 
 type watchFlags struct {
@@ -217,7 +246,10 @@ func eventLine(e *affiliatev1.Event) string {
 	if e.GetStep() > 0 {
 		step = fmt.Sprintf("%d/10", e.GetStep())
 	}
-	text := cmp.Or(e.GetText(), e.GetKind())
+	text := strings.ReplaceAll(e.GetKind(), "_", " ")
+	if e.GetText() != "" {
+		text += ": " + e.GetText()
+	}
 	if e.GetCode() != "" {
 		text += " [" + e.GetCode() + "]"
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/client"
 	"github.com/affiliate-node/affiliate/config"
 )
@@ -32,6 +33,7 @@ type app struct {
 	getenv         func(string) string
 
 	home, socket, output string // global flags
+	named                bool   // whether --home is among them
 }
 
 const help = `Affiliates agree on private records and put their hashes on a chain.
@@ -89,7 +91,7 @@ func (a *app) checkGlobals() error {
 	if a.output != "table" && a.output != "json" {
 		return usage(nil, `--output is "table" or "json", not %q`, a.output)
 	}
-	if a.home == "" {
+	if a.named = a.home != ""; !a.named {
 		a.home = a.getenv("AFFILIATE_HOME")
 	}
 	if a.home == "" {
@@ -134,7 +136,7 @@ func (a *app) call(timeout time.Duration, fn func(ctx context.Context, c *client
 		}
 		c, err := client.Dial(socket)
 		if err != nil {
-			return err
+			return a.notRunning(err)
 		}
 		defer c.Close()
 		ctx := cmd.Context()
@@ -145,6 +147,31 @@ func (a *app) call(timeout time.Duration, fn func(ctx context.Context, c *client
 		}
 		return fn(ctx, c, args)
 	}
+}
+
+// notRunning adds what the client can't know: whether there is an affiliate
+// in the home directory at all, and how to start it.
+func (a *app) notRunning(err error) error {
+	if a.socket != "" {
+		return err
+	}
+	if _, missing := os.Lstat(a.configPath()); errors.Is(missing, fs.ErrNotExist) {
+		return agreement.Errorf(client.CodeNoDaemon, "there is no affiliate in %s", a.home).
+			WithHint("make one with: %s; or name its home with --home", a.command("init"))
+	}
+	var known *agreement.Error
+	if errors.As(err, &known) {
+		return known.WithHint("%s", strings.Replace(known.Hint, "affiliate start", a.command("start"), 1))
+	}
+	return err
+}
+
+// command is a command line for a hint, for the home directory at hand.
+func (a *app) command(name string) string {
+	if a.named {
+		return "affiliate " + name + " --home " + a.home
+	}
+	return "affiliate " + name
 }
 
 // group gives a command that only has subcommands its behaviour without one:
@@ -180,6 +207,19 @@ func args(words ...string) cobra.PositionalArgs {
 		}
 		if len(have) > len(words) {
 			return usage(cmd, "unexpected argument %q", have[len(words)])
+		}
+		return nil
+	}
+}
+
+// maxLimit is the longest list that the node gives at once.
+const maxLimit = 1000
+
+// checkLimit refuses a --limit that the node would change without a word.
+func checkLimit(limit *int32) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		if *limit < 1 || *limit > maxLimit {
+			return usage(cmd, "--limit must be between 1 and %d, not %d", maxLimit, *limit)
 		}
 		return nil
 	}

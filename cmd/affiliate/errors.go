@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -97,9 +98,23 @@ func describe(err error) failure {
 			f.Code = "USAGE"
 		}
 	}
+	if f.Hint == "" {
+		f.Hint = fileHint(err)
+	}
 	f.Text = oneLine(f.Text)
 	f.Hint = oneLine(f.Hint)
 	return f
+}
+
+// fileHint advises about files that can't be used as they should.
+func fileHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path; a relative one starts at the working directory"
+	case errors.Is(err, fs.ErrPermission):
+		return "look at its owner and mode: ls -ld"
+	}
+	return ""
 }
 
 // report tells the user, and returns the exit status.

@@ -27,6 +27,10 @@ func fakeAgreement(id string) *affiliatev1.Agreement {
 			{Function: "audit", Record: "audit", Outcome: affiliatev1.Outcome_OUTCOME_SKIP},
 		},
 	}
+	g.Values = []*affiliatev1.Value{
+		{Kind: "input", Name: "terms", ContentHash: strings.Repeat("cd", 32), MediaType: "application/json", Size: 46},
+		{Kind: "record", Name: "loan", ContentHash: strings.Repeat("ef", 32), MediaType: "application/pdf", Size: 300 << 10},
+	}
 	if id == fails {
 		g.Phase, g.Code, g.Message, g.Height, g.TxHash, g.Records = "failed", "REJECTED", "Investor: too much", 0, "", nil
 		g.Participants[1] = &affiliatev1.Participant{Address: investor, Name: "Investor", Role: "INVESTOR", Delivered: true, Refused: "REJECTED"}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/ed25519"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 	}
 	if _, err := os.Lstat(a.configPath()); err == nil {
 		return agreement.Errorf(agreement.CodeInUse, "%s exists already; nothing was changed", a.configPath()).
-			WithHint("choose another directory with --home DIR, or start this one: affiliate start")
+			WithHint("choose another directory with --home DIR, or start this one: %s", a.command("start"))
 	}
 	var pass []byte
 	if !c.Keys.Unprotected {
@@ -137,7 +138,8 @@ func (a *app) showInit(r initResult) error {
 			}
 			return
 		}
-		fields(w, "home", r.Home, "name", r.Name, "address", r.Address, "peer id", r.PeerID)
-		fmt.Fprintln(w, "Next: give the address to the affiliates you work with and an account on the chain, then: affiliate start") //nolint:errcheck // w is memory
+		fields(w, "home", r.Home, "name", r.Name, "address", r.Address,
+			"account key", hex.EncodeToString(r.PublicKey), "peer id", r.PeerID)
+		fmt.Fprintln(w, "Next: give the address to the affiliates you work with and an account on the chain, then: "+a.command("start")) //nolint:errcheck // w is memory
 	})
 }

@@ -116,9 +116,9 @@ func validJSON(doc []byte) error {
 	if !errors.As(err, &syntax) {
 		return err
 	}
-	before := doc[:min(int(syntax.Offset), len(doc))]
+	before := doc[:max(min(int(syntax.Offset), len(doc))-1, 0)] // the offset is behind the byte that is wrong
 	line := bytes.Count(before, []byte("\n")) + 1
-	return fmt.Errorf("not valid JSON at line %d, column %d: %w", line, len(before)-bytes.LastIndexByte(before, '\n')-1, syntax)
+	return fmt.Errorf("not valid JSON at line %d, column %d: %w", line, len(before)-bytes.LastIndexByte(before, '\n'), syntax)
 }
 
 // mediaOf guesses a media type from a file's name. The table is our own, so

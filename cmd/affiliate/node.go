@@ -42,6 +42,10 @@ func writeStatus(w io.Writer, s *affiliatev1.GetStatusResponse) {
 	if ch.GetHeight() > 0 {
 		block = fmt.Sprintf("%d of %s", ch.GetHeight(), when(ch.GetBlockTime()))
 	}
+	account := ""
+	if ch.GetConnected() && ch.GetError() == "" {
+		account = strconv.FormatUint(ch.GetAccountNumber(), 10)
+	}
 	pending := ""
 	if s.GetPendingEffects() > 0 {
 		pending = fmt.Sprintf("%d, the oldest of %s", s.GetPendingEffects(), when(s.GetOldestPending()))
@@ -52,9 +56,8 @@ func writeStatus(w io.Writer, s *affiliatev1.GetStatusResponse) {
 		"version", s.GetVersion(),
 		"running since", when(s.GetStarted()),
 		"chain", ch.GetChainId()+", "+chain,
-		"chain error", ch.GetError(),
 		"last block", block,
-		"account number", strconv.FormatUint(ch.GetAccountNumber(), 10),
+		"account number", account,
 		"peer id", n.GetPeerId(),
 		"listening on", strings.Join(n.GetListen(), " "),
 		"affiliates", fmt.Sprintf("%d connected, %d known", n.GetPeers(), n.GetKnown()),

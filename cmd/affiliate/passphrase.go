@@ -30,7 +30,7 @@ func (a *app) passphrase(file string, isNew bool) ([]byte, error) {
 		return nil, withHint(fmt.Errorf("the passphrase has fewer than %d bytes", minPassphrase), "choose a longer one")
 	}
 	if len(pass) == 0 {
-		return nil, errors.New("the passphrase is empty")
+		return nil, withHint(errors.New("the passphrase is empty"), "it comes from the first line of the passphrase file, from %s, or from the prompt", passphraseEnv)
 	}
 	return pass, nil
 }
@@ -52,7 +52,7 @@ func (a *app) findPassphrase(file string, isNew bool) ([]byte, error) {
 	}
 	again, err := a.ask("The same again: ")
 	if err == nil && !bytes.Equal(pass, again) {
-		err = errors.New("the two passphrases differ")
+		err = withHint(errors.New("the two passphrases differ"), "nothing was made; try again")
 	}
 	return pass, err
 }

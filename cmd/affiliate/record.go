@@ -27,8 +27,9 @@ func (a *app) recordGetCommand() *cobra.Command {
 	var content string
 	cmd := &cobra.Command{
 		Use: "get SCOPE NAME", Short: "Show a record and its content",
-		Long: "Show a record and its content. The hash is the one on the chain: SHA-256 over the\n" +
-			"salt and the content, so that anybody to whom you show both can check it.",
+		Long: "Show a record and its content. The hash is the one on the chain, made of the salt\n" +
+			"and the content as docs/format/consent.md says, so that anybody to whom you show\n" +
+			"both can check it.",
 		Args: args("SCOPE", "NAME"),
 		RunE: a.call(callTimeout, func(ctx context.Context, c *client.Client, args []string) error {
 			res, err := c.Records.GetRecord(ctx, connect.NewRequest(&affiliatev1.GetRecordRequest{ScopeId: args[0], Name: args[1]}))
@@ -104,6 +105,7 @@ func (a *app) searchCommand() *cobra.Command {
 			}
 			return nil
 		},
+		PreRunE: checkLimit(&limit),
 		RunE: a.call(callTimeout, func(ctx context.Context, c *client.Client, args []string) error {
 			res, err := c.Records.Search(ctx, connect.NewRequest(&affiliatev1.SearchRequest{Query: strings.Join(args, " "), Limit: limit}))
 			if err != nil {
@@ -122,6 +124,6 @@ func (a *app) searchCommand() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().Int32Var(&limit, "limit", 20, "at most so many, up to 1000")
+	cmd.Flags().Int32Var(&limit, "limit", 20, fmt.Sprintf("at most so many, up to %d", maxLimit))
 	return cmd
 }
