@@ -65,7 +65,7 @@ type P2P struct {
 
 // Store limits what the node keeps.
 type Store struct {
-	MaxObjectSize Size `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB."`
+	MaxObjectSize Size `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB. For now an object is held in memory while it is sealed or opened."`
 	Encrypt       bool `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the encryption identity. Can't be changed later."`
 }
 
@@ -136,7 +136,7 @@ func Default(home string) Config {
 			Announce: []string{}, Bootstrap: []string{}, Members: []string{},
 			RecordLifetime: 24 * Hour,
 		},
-		Store: Store{MaxObjectSize: GiB, Encrypt: true},
+		Store: Store{MaxObjectSize: 64 * MiB, Encrypt: true},
 		Exec: Exec{
 			MemoryLimit: 256 * MiB, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,
 			Timeout: 10 * Second, Workers: 2,

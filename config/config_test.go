@@ -156,6 +156,11 @@ func TestImpossibleValues(t *testing.T) {
 		{"exec.workers", func(c *Config) { c.Exec.Workers = 0 }},
 		{"agreements.max_open", func(c *Config) { c.Agreements.MaxOpen = -1 }},
 		{"policy.default", func(c *Config) { c.Policy.Default = "yes" }},
+		{"policy.rule[0].contract", func(c *Config) { c.Policy.Rules = []Rule{{Contract: "64a722c905aa", Action: Ask}} }},
+		{"policy.rule[0].contract", func(c *Config) {
+			c.Policy.Rules = []Rule{{Contract: strings.Repeat("AB", 32), Action: Reject}}
+		}},
+		{"policy.rule[0].contract", func(c *Config) { c.Policy.Rules = []Rule{{Contract: "loan@1.0.0", Action: Ask}} }},
 		{"policy.rule[0].proposer", func(c *Config) { c.Policy.Rules = []Rule{{Proposer: "bob", Action: Ask}} }},
 		{"log.format", func(c *Config) { c.Log.Format = "xml" }},
 		{"metrics.listen", func(c *Config) { c.Metrics.Listen = "0.0.0.0:9600" }},
@@ -181,7 +186,7 @@ func TestEncodeRoundTrip(t *testing.T) {
 		c.Store.MaxObjectSize = Size(rapid.Int64Range(int64(64*KiB), int64(TiB)).Draw(t, "size"))
 		c.Policy.Rules = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Rule {
 			return Rule{
-				Contract: rapid.StringMatching(`[a-z"\\\n]{0,9}`).Draw(t, "contract"),
+				Contract: rapid.StringMatching(`[g-z"\\\n]{0,9}`).Draw(t, "contract"),
 				Proposer: "*", Action: rapid.SampledFrom([]Action{Ask, Approve, Reject}).Draw(t, "action"),
 			}
 		}), 1, 3).Draw(t, "rules")

@@ -18,6 +18,9 @@ import (
 // bytes on Linux, 104 on macOS), in bytes.
 const maxSocketPath = 100
 
+// maxContractName is the longest name that a manifest may have, in bytes.
+const maxContractName = 200
+
 // Validate finds the first value that can't work, in the order of the file's
 // sections, as an *Error. It looks at nothing outside c.
 func (c Config) Validate() error {
@@ -143,6 +146,9 @@ func (c Config) checkPolicy() *Error {
 	}
 	for i, r := range c.Policy.Rules {
 		key := fmt.Sprintf("policy.rule[%d]", i)
+		if e := checkRuleContract(key+".contract", r.Contract); e != nil {
+			return e
+		}
 		if r.Proposer != "" && r.Proposer != "*" {
 			if err := checkAddress(c.Chain.Prefix, r.Proposer); err != nil {
 				return problem(key+".proposer", "%v", err)
@@ -151,6 +157,23 @@ func (c Config) checkPolicy() *Error {
 		if e := r.Action.check(key + ".action"); e != nil {
 			return e
 		}
+	}
+	return nil
+}
+
+// checkRuleContract refuses what looks like a contract and would match none:
+// a rule that never matches is one that silently does nothing.
+func checkRuleContract(key, text string) *Error {
+	const digits, shortest = 64, 8 // of a hash, and of what the commands take for the beginning of one
+	switch hex := strings.Trim(text, "0123456789abcdefABCDEF") == ""; {
+	case len(text) > maxContractName:
+		return problem(key, "must be a hash or a name of at most %d bytes", maxContractName)
+	case hex && len(text) == digits && strings.ToLower(text) != text:
+		return problem(key, "a hash is written in small letters")
+	case hex && len(text) >= shortest && len(text) != digits:
+		return problem(key, "%q looks like a part of a hash; a rule wants all %d digits", text, digits)
+	case strings.Contains(text, "@"):
+		return problem(key, "a rule takes a contract's hash or its name, without a version")
 	}
 	return nil
 }
