@@ -71,9 +71,15 @@ func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, 
 	} else if e.cache, err = wazero.NewCompilationCacheWithDir(modules.native); err != nil {
 		return nil, fmt.Errorf("opening the cache of compiled modules: %w", err)
 	}
-	e.runtime = rc.WithCoreFeatures(features).WithCloseOnContextDone(true).WithCompilationCache(e.cache).
-		WithDebugInfoEnabled(false).WithMemoryLimitPages(65_536) // the allocator has the limit that counts
+	e.runtime = runtimeConfig(rc, e.cache)
 	return e, nil
+}
+
+// runtimeConfig is the same for every process that shares a cache: what it
+// says is part of the cache's keys.
+func runtimeConfig(rc wazero.RuntimeConfig, cache wazero.CompilationCache) wazero.RuntimeConfig {
+	return rc.WithCoreFeatures(features).WithCloseOnContextDone(true).WithCompilationCache(cache).
+		WithDebugInfoEnabled(false).WithMemoryLimitPages(65_536) // the allocator has the limit that counts
 }
 
 func (c Config) withDefaults() Config {
@@ -243,6 +249,9 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	}
 	r, err := e.start(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.precompile(ctx, hash, admitted); err != nil {
 		return nil, err
 	}
 	e.makeRoom(ctx, int64(len(module)))

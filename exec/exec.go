@@ -45,6 +45,10 @@ type Config struct {
 	LogLimit    int64  // bytes
 	Timeout     time.Duration
 	Workers     int
+	// Compiler is a program with arguments that calls RunCompiler on what it
+	// gets as last argument and on standard input. With it, and a CacheDir,
+	// modules are compiled in a process of their own; without, in this one.
+	Compiler []string
 }
 
 // Contract is a module that was admitted and has described itself. It stays

@@ -101,7 +101,13 @@ func engineOn(t testing.TB, cfg Config, rc wazero.RuntimeConfig) *Engine {
 // module of stock Go takes more than a second.
 var cacheDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "exec-cache") })
 
+// compilerArg makes the test program the compiler of Config.Compiler.
+const compilerArg = "test-compiler"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == compilerArg {
+		os.Exit(RunCompiler(context.Background(), os.Args[2], os.Stdin, os.Stderr))
+	}
 	code := m.Run()
 	if dir, err := cacheDir(); err == nil {
 		os.RemoveAll(dir)

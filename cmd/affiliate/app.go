@@ -18,6 +18,7 @@ import (
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/client"
 	"github.com/affiliate-node/affiliate/config"
+	"github.com/affiliate-node/affiliate/exec"
 )
 
 // Deadlines of commands. Waiting and streaming commands have their own.
@@ -73,8 +74,15 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
+// compilerCommand is how a node starts this program to compile a contract in a
+// process of its own. It isn't for people.
+const compilerCommand = "compile-module"
+
 // run executes one command line and returns the exit status.
 func (a *app) run(ctx context.Context, args []string) int {
+	if len(args) == 2 && args[0] == compilerCommand {
+		return exec.RunCompiler(ctx, args[1], a.stdin, a.stderr)
+	}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.stdin)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -105,10 +106,15 @@ func (d *daemon) openIndex() (err error) {
 }
 
 func (d *daemon) openEngine() (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program, to compile contracts with: %w", err)
+	}
 	x := d.cfg.Exec
 	d.engine, err = exec.New(exec.Config{
 		CacheDir: d.cfg.CacheDir(), ModuleLimit: x.ModuleLimit.Bytes(), MemoryLimit: x.MemoryLimit.Bytes(),
 		OutputLimit: x.OutputLimit.Bytes(), Timeout: x.Timeout.Std(), Workers: x.Workers,
+		Compiler: []string{self, compilerCommand},
 	}, d.log.With("part", "exec"))
 	if err == nil {
 		d.closers = append(d.closers, d.closeEngine)

@@ -20,12 +20,12 @@ const (
 	// stopWithin is how long everything may take to end after a signal.
 	// Nothing is lost when it takes longer: all state is in the store.
 	stopWithin = 15 * time.Second
-	// memoryTarget is where the collector starts to work harder, in bytes.
-	// Compiling a contract needs some 100 MB for a second or two: with 80 MiB
-	// the collector ran all the time and it took three times as long, for 5 MB
-	// less. The rest of the 200 MB that a node stays under is the program's own
-	// text (75 MB, shared) and what the database maps.
-	memoryTarget = 120 << 20
+	// memoryTarget is where the collector starts to work harder, in bytes. A
+	// node stays under 200 MB of resident memory with it: the rest is the
+	// program's own text (75 MB, shared), contracts' native code and what the
+	// database maps. Compiling would need 100 MB more for a second or two, and
+	// with less the collector would never rest; it has a process of its own.
+	memoryTarget = 80 << 20
 	// gcPercent trades some time of the collector for less memory.
 	gcPercent = 50
 )

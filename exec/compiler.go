@@ -1,0 +1,117 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+const (
+	// compileTimeout bounds the compilation of one module in a process of its
+	// own. 16 MiB of stock Go take about a tenth of it.
+	compileTimeout = 2 * time.Minute
+	// compilerNotes bounds what such a process says when it fails, in bytes.
+	compilerNotes = 4 << 10
+	// exitRefused is its exit status when the module is at fault.
+	exitRefused = 3
+)
+
+// RunCompiler is the process that Config.Compiler starts: it compiles an
+// admitted module from in into the cache directory, and ends. Compiling takes
+// some 100 MB and can't be interrupted; a process can, and gives all of it
+// back. It returns the status to exit with.
+func RunCompiler(ctx context.Context, native string, in io.Reader, notes io.Writer) int {
+	module, err := io.ReadAll(in)
+	if err == nil {
+		err = compileInto(ctx, native, module)
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(notes, err)
+	if agreement.CodeOf(err) == agreement.CodeBadModule {
+		return exitRefused
+	}
+	return 1
+}
+
+func compileInto(ctx context.Context, native string, module []byte) error {
+	cache, err := wazero.NewCompilationCacheWithDir(native)
+	if err != nil {
+		return fmt.Errorf("opening the cache of compiled modules: %w", err)
+	}
+	r := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler(), cache))
+	compiled, err := compile(ctx, r, module)
+	if err != nil {
+		return err
+	}
+	return errors.Join(compiled.Close(ctx), r.Close(ctx), cache.Close(ctx))
+}
+
+// precompile has a module compiled into the cache by another process, unless
+// that was done before or none is configured.
+func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, admitted []byte) error {
+	if len(e.cfg.Compiler) == 0 || e.modules.native == "" {
+		return nil
+	}
+	done := filepath.Join(e.modules.native, "done", hash.String())
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	if err := e.runCompiler(ctx, admitted); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(done), 0o700); err != nil {
+		return fmt.Errorf("marking a module as compiled: %w", err)
+	}
+	return os.WriteFile(done, nil, 0o600)
+}
+
+func (e *Engine) runCompiler(ctx context.Context, admitted []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
+	defer cancel()
+	var notes limitedBuffer
+	args := append(e.cfg.Compiler[1:len(e.cfg.Compiler):len(e.cfg.Compiler)], e.modules.native)
+	cmd := osexec.CommandContext(ctx, e.cfg.Compiler[0], args...) //nolint:gosec // our own program
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(admitted), &notes
+	cmd.Env = []string{"GOGC=50"} // nothing of ours: the environment may hold a passphrase
+	err := cmd.Run()
+	var exit *osexec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return agreement.Errorf(agreement.CodeExecutionTimeout, "compiling a module: %w", ctx.Err())
+	case errors.As(err, &exit) && exit.ExitCode() == exitRefused:
+		text := strings.TrimPrefix(notes.line(), string(agreement.CodeBadModule)+": ")
+		return agreement.Errorf(agreement.CodeBadModule, "%s", text)
+	case errors.As(err, &exit):
+		return agreement.Errorf(agreement.CodeBadModule, "the module is refused: compiling it ended with %q: %s", exit, notes.line())
+	}
+	return agreement.Errorf(agreement.CodeExecution, "starting the compiler: %w", err)
+}
+
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct{ b []byte }
+
+// Write never fails.
+func (l *limitedBuffer) Write(p []byte) (int, error) {
+	l.b = append(l.b, p[:min(len(p), compilerNotes-len(l.b))]...)
+	return len(p), nil
+}
+
+func (l *limitedBuffer) line() string {
+	first, _, _ := strings.Cut(strings.TrimSpace(string(l.b)), "\n")
+	return first
+}
