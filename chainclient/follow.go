@@ -117,7 +117,7 @@ func (f *follower) tip(ctx context.Context) (int64, error) {
 	defer cancel()
 	info, err := c.rpc.ABCIInfo(ctx)
 	if err != nil {
-		return 0, c.unreachable(ctx, "asking the chain for its state's height", err)
+		return 0, c.unreachable(ctx, "asking for its state's height", err)
 	}
 	return min(latest, info.Response.LastBlockHeight), nil
 }

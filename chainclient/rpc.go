@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -70,14 +71,25 @@ func (c *Client) unreachable(ctx context.Context, what string, err error) error 
 	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
-	return agreement.Errorf(agreement.CodeChainUnreachable, "%s at %s: %w", what, c.endpoint, shortened{err}).
+	trouble := "doesn't answer"
+	if _, answered := rpcText(err); answered {
+		trouble = "can't answer"
+	}
+	return agreement.Errorf(agreement.CodeChainUnreachable, "the chain %s at %s (%s): %w", trouble, c.endpoint, what, shortened{err}).
 		WithHint("check that a node of %s answers at %s; [chain] endpoint in affiliate.toml says where", c.cfg.ChainID, c.endpoint)
 }
 
-// shortened keeps an error's identity and shows its first line only.
+// shortened keeps an error's identity and shows its first line only, without
+// the method and the address of an HTTP request: those are known.
 type shortened struct{ err error }
 
-func (s shortened) Error() string { return firstLine(s.err.Error()) }
+func (s shortened) Error() string {
+	var request *url.Error
+	if errors.As(s.err, &request) {
+		return firstLine(request.Err.Error())
+	}
+	return firstLine(s.err.Error())
+}
 func (s shortened) Unwrap() error { return s.err }
 
 // rpcText returns the text of an error that the RPC server answered.
@@ -143,7 +155,7 @@ func (c *Client) status(ctx context.Context) (*coretypes.ResultStatus, error) {
 	defer cancel()
 	st, err := c.rpc.Status(ctx)
 	if err != nil {
-		return nil, c.unreachable(ctx, "asking the chain for its status", err)
+		return nil, c.unreachable(ctx, "asking for its status", err)
 	}
 	if st.NodeInfo.Network != c.cfg.ChainID {
 		c.setVerified(false)
