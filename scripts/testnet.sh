@@ -11,7 +11,7 @@ here=$(pwd)
 cd "$(dirname "$0")/.."
 mkdir -p .cache/testnet/bin
 echo "building (the first time takes a few minutes)" >&2
-GOFLAGS= go build -o .cache/testnet/bin/testnet ./cmd/testnet
+GOFLAGS= go build -buildvcs=false -o .cache/testnet/bin/testnet ./cmd/testnet
 root=$(pwd)
 # A relative --dir is meant from where the script was called.
 cd "$here"

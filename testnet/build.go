@@ -78,7 +78,9 @@ func buildContract(ctx context.Context, root, pkg, out string) error {
 }
 
 func goBuild(ctx context.Context, root string, env []string, args ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
+	// A checkout that belongs to somebody else must build, too: git would refuse
+	// to name its commit.
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-buildvcs=false"}, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(append(os.Environ(), "GOFLAGS="), env...)
 	text, err := cmd.CombinedOutput()
