@@ -223,7 +223,7 @@ func (k EffectKind) IsSend() bool { return k >= SendProposal && k < Notify }
 // Effect is something that the driver has to do.
 type Effect struct {
 	Kind   EffectKind
-	To     string // of a send
+	To     string // of a send; of DoFetch and DoExecute on a party: the proposer, who causes the work
 	Round  uint32 // of DoPrepare, DoBroadcast, DoCheckBody, SendAssent, SendCosignRequest, SendCosignature
 	Notice Notice // of Notify
 }

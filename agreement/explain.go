@@ -62,9 +62,6 @@ func Explain(s State) Explanation {
 	case Acknowledging:
 		x.Summary = "On chain and indexed here."
 		x.WaitingFor = t.missing(func(p Participant) bool { return p.Acknowledged })
-		if !s.Proposing() {
-			x.WaitingFor = []string{s.Proposer}
-		}
 	case Complete:
 		x.Summary = fmt.Sprintf("Complete: on chain at height %d, indexed and acknowledged.", s.Height)
 	case FailedPhase:

@@ -12,11 +12,14 @@ func (t *turn) proposed(e Proposed) error {
 	if t.s.Proposing() || !slices.Contains(t.s.Others(), t.s.Proposer) {
 		return Errorf(CodeBadMessage, "a proposal must come from another affiliate")
 	}
-	t.s.Stated, t.s.StatedFail, t.s.Offered = e.Stated, e.StatedFail, e.Offered
+	t.s.Stated, t.s.StatedFail = e.Stated, e.StatedFail
+	if e.Offered != nil {
+		t.offered(*e.Offered)
+	}
 	t.s.each(t.s.Proposer, func(p *Participant) { p.Delivered, p.Attested = true, true })
 	t.me(func(p *Participant) { p.Delivered = true })
 	t.notify(Notice{Step: 2, Kind: "proposal_received", Peer: t.s.Proposer, Text: t.s.ContractName})
-	t.do(DoFetch, 0)
+	t.send(DoFetch, t.s.Proposer, 0)
 	return nil
 }
 
@@ -51,7 +54,7 @@ func (t *turn) dataReady() {
 	}
 	t.s.Phase = Verifying
 	t.notify(Notice{Step: 3, Kind: "stored", Text: "sealed data is in this node's store"})
-	t.do(DoExecute, 0)
+	t.send(DoExecute, t.s.Proposer, 0)
 }
 
 func (t *turn) decided(v Verdict) {
@@ -107,16 +110,20 @@ func (t *turn) decline(code Code, reason string) {
 	t.send(SendRejection, t.s.Proposer, 0)
 }
 
+// cosignRequested takes one body a round, and no round again: what a proposer
+// can make a party do and keep is bounded.
 func (t *turn) cosignRequested(b Body) {
 	if t.s.Phase != Assented || t.s.signed(b.Digest) || b.Round > MaxRounds {
 		return
 	}
-	if last, ok := t.s.Body(); ok && b.Round <= last.Round {
+	if last, _ := t.s.Body(); b.Round <= max(last.Round, t.s.OfferedRound) {
 		return
 	}
-	t.s.Offered = &b
+	t.offered(b)
 	t.do(DoCheckBody, b.Round)
 }
+
+func (t *turn) offered(b Body) { t.s.Offered, t.s.OfferedRound = &b, b.Round }
 
 func (t *turn) bodyChecked(e BodyChecked) {
 	if t.s.Phase != Assented || t.s.Offered == nil || t.s.Offered.Digest != e.Body.Digest {

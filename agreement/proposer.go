@@ -131,12 +131,16 @@ func (t *turn) newRound() {
 func (t *turn) broadcast() {
 	body, _ := t.s.Body()
 	t.s.Phase = Broadcasting
-	t.s.BroadcastAt = t.now
+	t.s.BroadcastAt = 0
 	t.do(DoBroadcast, body.Round)
 }
 
 func (t *turn) broadcastAccepted(e BroadcastAccepted) {
-	if t.s.Phase != Broadcasting || t.s.TxHash == e.TxHash {
+	if t.s.Phase != Broadcasting {
+		return
+	}
+	t.s.BroadcastAt = t.now
+	if t.s.TxHash == e.TxHash {
 		return
 	}
 	t.s.TxHash = e.TxHash
@@ -158,6 +162,9 @@ func (t *turn) broadcastRefused(e BroadcastRefused) {
 
 // refused ends the agreement for everybody, because one party won't have it.
 func (t *turn) refused(from string, reason, code Code, text string) {
+	if reason == "" {
+		reason = CodeRejected // or it would count as no refusal
+	}
 	t.s.each(from, func(p *Participant) {
 		if p.Refused == "" {
 			p.Delivered, p.Refused, p.Reason = true, reason, text

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -25,8 +24,11 @@ type world struct {
 	fails    bool // the contract returns FAIL
 	diverges int  // node whose result differs, or -1
 
-	log func(node int, e Event, s State, effects []Effect) // of every transition; may be nil
+	log     func(node int, e Event, s State, effects []Effect) // of every transition; may be nil
+	trouble func(what string) bool                             // whether something goes wrong now; nil: nothing does
 }
+
+func (w *world) wrong(what string) bool { return w.trouble != nil && w.trouble(what) }
 
 type simNode struct {
 	name  string
@@ -41,11 +43,13 @@ type item struct {
 	effect  *Effect
 	message Event
 	id      string // of a message
+	tries   int    // of a message that comes before its proposal
 }
 
 type block struct {
-	time time.Time
-	body []Body
+	time   time.Time
+	body   []Body
+	failed []Body // in the block, and without effect
 }
 
 func newWorld(t *rapid.T, parties int) *world {
@@ -169,6 +173,10 @@ func (w *world) broadcast(node int) {
 		return
 	}
 	w.mempool = append(w.mempool, body)
+	if w.wrong("refused by one node, and taken by another") {
+		w.apply(node, BroadcastRefused{Code: CodeChainRefused})
+		return
+	}
 	w.apply(node, BroadcastAccepted{TxHash: body.Digest.String()})
 }
 
@@ -199,6 +207,10 @@ func (w *world) send(from int, e Effect) {
 	case SendAcknowledgement:
 		m = AcknowledgementReceived{From: s.Self}
 	}
+	if w.wrong("undeliverable") {
+		w.apply(from, Undeliverable{To: e.To, Kind: e.Kind, Code: CodePeerRefused, Text: "no"})
+		return
+	}
 	id := fmt.Sprint(s.Self, e.To, e.Kind, e.Round)
 	w.work = append(w.work, item{node: to, message: m, id: id})
 	w.apply(from, Delivered{To: e.To, Kind: e.Kind, Via: "stream"})
@@ -212,14 +224,17 @@ func parties(s State) []Party {
 	return out
 }
 
-// deliver applies a message once; one that comes before its proposal waits.
+// deliver applies a message once; one that comes before its proposal waits,
+// and is dropped when that is too long.
 func (w *world) deliver(it item) {
 	n := w.nodes[it.node]
 	if n.seen[it.id] {
 		return
 	}
 	if _, first := it.message.(Proposed); !first && n.state.Phase == None {
-		w.work = append(w.work, it)
+		if it.tries++; it.tries < 200 {
+			w.work = append(w.work, it)
+		}
 		return
 	}
 	n.seen[it.id] = true
@@ -230,12 +245,17 @@ func (w *world) deliver(it item) {
 func (w *world) newBlock(after time.Duration) {
 	w.chainNow = w.chainNow.Add(after)
 	b := block{time: w.chainNow}
+	var again []Body
 	for _, body := range w.mempool {
-		if body.Timeout >= w.chainNow.UnixNano() && w.committed() == nil {
+		switch {
+		case body.Timeout < w.chainNow.UnixNano() || w.committed() != nil || len(b.body) > 0:
+		case w.wrong("fails in a block, and may pass in the next"):
+			b.failed, again = append(b.failed, body), append(again, body)
+		default:
 			b.body = append(b.body, body)
 		}
 	}
-	w.mempool = nil
+	w.mempool = again
 	w.blocks = append(w.blocks, b)
 }
 
@@ -255,139 +275,12 @@ func (w *world) takeBlock(node int) bool {
 	}
 	b := w.blocks[n.next]
 	n.next++
+	for _, body := range b.failed {
+		w.apply(node, TxFailed{Body: body.Digest, Height: int64(n.next), TxHash: "tx", Text: "no"})
+	}
 	for _, body := range b.body {
 		w.apply(node, Committed{Body: body.Digest, Height: int64(n.next), TxHash: "tx", Records: map[string]string{"r": "hash"}})
 	}
 	w.apply(node, BlockTime{b.time})
 	return true
-}
-
-// randomStep does one thing that can happen.
-func (w *world) randomStep() {
-	switch k := rapid.IntRange(0, 19).Draw(w.t, "what"); {
-	case k < 13 && len(w.work) > 0:
-		i := rapid.IntRange(0, len(w.work)-1).Draw(w.t, "item")
-		it := w.work[i]
-		if rapid.IntRange(0, 4).Draw(w.t, "again") > 0 {
-			w.work = slices.Delete(w.work, i, i+1)
-		} else if it.effect != nil && !it.effect.Kind.IsSend() {
-			return // an effect's event is applied once: its row goes in the same transaction
-		}
-		w.carryOut(it)
-	case k < 15:
-		w.newBlock(time.Duration(rapid.IntRange(1, 40).Draw(w.t, "seconds")) * time.Second)
-	case k < 18:
-		w.takeBlock(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"))
-	case k == 18:
-		w.now = w.now.Add(time.Duration(rapid.IntRange(1, 400).Draw(w.t, "seconds")) * time.Second)
-		w.apply(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"), Tick{})
-	default:
-		w.person(rapid.IntRange(0, len(w.nodes)-1).Draw(w.t, "node"))
-	}
-}
-
-// person decides or cancels, where there is something to decide.
-func (w *world) person(node int) {
-	switch rapid.IntRange(0, 9).Draw(w.t, "person") {
-	case 0:
-		w.apply(node, CancelRequested{Reason: "no more"})
-	case 1:
-		w.apply(node, Declined{Code: CodeRejected, Reason: "no"})
-	default:
-		w.apply(node, Approved{})
-	}
-}
-
-// settle lets everything happen that is under way, and time pass.
-func (w *world) settle() {
-	for range 10_000 {
-		open := slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.state.Phase != None && !n.state.Phase.Final() })
-		if !open && len(w.work) == 0 {
-			return
-		}
-		if len(w.work) > 0 {
-			it := w.work[0]
-			w.work = w.work[1:]
-			w.carryOut(it)
-			continue
-		}
-		w.newBlock(7 * time.Second)
-		w.now = w.now.Add(7 * time.Second)
-		for i := range w.nodes {
-			for w.takeBlock(i) {
-				continue
-			}
-			w.apply(i, Tick{})
-		}
-	}
-	w.t.Fatalf("the agreement doesn't end: %s", w.phases())
-}
-
-func (w *world) phases() string {
-	out := ""
-	for _, n := range w.nodes {
-		out += fmt.Sprintf(" %s:%s(%s)", n.name, n.state.Phase, n.state.Code)
-	}
-	return out
-}
-
-// checkEnd wants one outcome, and that it is the chain's.
-func (w *world) checkEnd() {
-	want := FailedPhase
-	if w.committed() != nil {
-		want = Complete
-	}
-	for _, n := range w.nodes {
-		if n.state.Phase == None && want == FailedPhase {
-			continue // it ended before anybody was told
-		}
-		if n.state.Phase != want {
-			w.t.Fatalf("on chain: %v, yet%s", w.committed() != nil, w.phases())
-		}
-		if want == FailedPhase && n.state.Code == "" {
-			w.t.Fatalf("%s failed without a code", n.name)
-		}
-	}
-	if want == Complete && (w.fails || w.diverges >= 0) {
-		w.t.Fatal("committed what not all parties reached")
-	}
-}
-
-// TestAgreementEndsTheSameEverywhere shuffles, repeats and delays everything
-// that can happen, for one to five parties, and then lets things settle.
-func TestAgreementEndsTheSameEverywhere(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		parties := rapid.IntRange(1, 5).Draw(rt, "parties")
-		w := newWorld(rt, parties)
-		for i := range w.verdicts {
-			if rapid.IntRange(0, 5).Draw(rt, "verdict") == 0 {
-				w.verdicts[i] = Verdict(rapid.IntRange(int(Ask), int(Reject)).Draw(rt, "which"))
-			}
-		}
-		w.fails = rapid.IntRange(0, 9).Draw(rt, "fails") == 0
-		if rapid.IntRange(0, 9).Draw(rt, "diverges") == 0 {
-			w.diverges = rapid.IntRange(0, parties-1).Draw(rt, "who")
-			if parties == 1 || w.fails {
-				w.diverges = -1
-			}
-		}
-		for range rapid.IntRange(0, 150).Draw(rt, "steps") {
-			w.randomStep()
-		}
-		w.settle()
-		w.checkEnd()
-	})
-}
-
-// TestUndisturbedAgreementCommits keeps the property test honest: where
-// nothing disturbs, everything commits.
-func TestUndisturbedAgreementCommits(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(rt, rapid.IntRange(1, 5).Draw(rt, "parties"))
-		w.settle()
-		w.checkEnd()
-		if w.committed() == nil {
-			rt.Fatalf("nothing committed:%s", w.phases())
-		}
-	})
 }

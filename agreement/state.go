@@ -99,10 +99,11 @@ type State struct {
 	Results      Hash           `json:"results,omitempty"` // digest of this node's attestation
 	Stated       Hash           `json:"stated,omitempty"`  // party: digest that the proposer attested
 	StatedFail   bool           `json:"stated_fail,omitempty"`
-	Bodies       []Body         `json:"bodies,omitempty"`       // all that this node signed or may have signed
-	Offered      *Body          `json:"offered,omitempty"`      // party: body not yet checked
-	NextRound    int64          `json:"next_round,omitempty"`   // proposer: not before, unix milliseconds
-	BroadcastAt  int64          `json:"broadcast_at,omitempty"` // unix milliseconds
+	Bodies       []Body         `json:"bodies,omitempty"`        // all that this node signed or may have signed
+	Offered      *Body          `json:"offered,omitempty"`       // party: body not yet checked
+	OfferedRound uint32         `json:"offered_round,omitempty"` // party: last round that it was offered a body for
+	NextRound    int64          `json:"next_round,omitempty"`    // proposer: not before, unix milliseconds
+	BroadcastAt  int64          `json:"broadcast_at,omitempty"`  // unix milliseconds; 0 while the transaction is on its way to the chain
 	Height       int64          `json:"height,omitempty"`
 	TxHash       string         `json:"tx_hash,omitempty"`
 	Code         Code           `json:"code,omitempty"` // why it failed or is about to
@@ -194,6 +195,9 @@ func (s State) NextTick() time.Time {
 	case Acknowledging:
 		at = s.AckDeadline
 	case Broadcasting:
+		if s.BroadcastAt == 0 {
+			return time.Time{} // the effect is still at it, and the chain's time ends this
+		}
 		at = s.BroadcastAt + rebroadcastAfter.Milliseconds()
 	case Collecting:
 		at = s.Deadline
@@ -213,7 +217,8 @@ func (s State) NextBlockTime() time.Time {
 	case Closing, Broadcasting:
 		return time.Unix(0, s.lastTimeout())
 	case Collecting:
-		if body, ok := s.Body(); ok && s.NextRound == 0 {
+		// Until all have assented, a body that has timed out needs no successor.
+		if body, ok := s.Body(); ok && s.NextRound == 0 && s.all(func(p Participant) bool { return p.Attested }) {
 			return time.Unix(0, body.Timeout)
 		}
 	}

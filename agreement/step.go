@@ -17,7 +17,7 @@ const (
 	rebroadcastAfter = 10 * time.Second
 	// nextRoundAfter is the first wait between rounds; it doubles each time.
 	nextRoundAfter = 30 * time.Second
-	// maxRoundWait caps it.
+	// maxRoundWait caps it, unless the rounds wouldn't last until the deadline.
 	maxRoundWait = time.Hour
 )
 
@@ -159,10 +159,20 @@ func (t *turn) delivered(e Delivered) {
 		if t.s.each(e.To, func(p *Participant) { p.Delivered = true }) {
 			t.notify(Notice{Step: 2, Kind: "proposal_delivered", Peer: e.To, Text: "by " + e.Via})
 		}
-	case SendAcknowledgement:
-		if t.s.Phase == Acknowledging && !t.s.Proposing() {
-			t.complete("")
-		}
+	case SendCosignRequest:
+		t.hasten(e.To)
+	}
+}
+
+// hasten starts the next round when the party that the last one lacked is back:
+// it has just taken a request that was waiting for it.
+func (t *turn) hasten(party string) {
+	body, _ := t.s.Body()
+	lacked := slices.ContainsFunc(t.s.Participants, func(p Participant) bool {
+		return p.Address == party && p.Cosigned < body.Round
+	})
+	if t.s.Phase == Collecting && lacked && t.s.NextRound > t.now {
+		t.s.NextRound = t.now
 	}
 }
 
@@ -173,9 +183,9 @@ func (t *turn) undeliverable(e Undeliverable) {
 		t.s.each(e.To, func(p *Participant) { p.Refused, p.Reason = e.Code, e.Text })
 		t.callOff(CodePeerRefused, fmt.Sprintf("%s refuses the proposal: %s", e.To, e.Text), e.To)
 	case e.Kind == SendAssent && t.s.Phase == Assented:
+		// The reason may be this node's own: without a word the proposer waits in vain.
+		t.send(SendRejection, t.s.Proposer, 0)
 		t.giveUp(e.Code, "the assent can't be delivered: "+e.Text, t.s.Proposer)
-	case e.Kind == SendAcknowledgement && t.s.Phase == Acknowledging:
-		t.complete("the proposer doesn't take the acknowledgement")
 	}
 }
 
@@ -237,10 +247,16 @@ func (t *turn) blockTime(ns int64) {
 		t.notify(Notice{Kind: "body_expired", Code: CodeExpired, Text: "in no block before its timeout"})
 		t.newRound()
 	case Collecting:
-		body, _ := t.s.Body()
-		wait := min(nextRoundAfter<<min(body.Round, 10), maxRoundWait)
-		t.s.NextRound = t.now + wait.Milliseconds()
+		t.s.NextRound = t.now + t.roundWait().Milliseconds()
 	}
+}
+
+// roundWait grows with the rounds, and more where the deadline is far: the
+// rounds that are left last until then.
+func (t *turn) roundWait() time.Duration {
+	body, _ := t.s.Body()
+	left := time.Duration(t.s.Deadline-t.now) * time.Millisecond / time.Duration(max(1, MaxRounds-int(body.Round)))
+	return min(nextRoundAfter<<min(body.Round, 20), max(left, maxRoundWait))
 }
 
 func (t *turn) tick() {
@@ -249,9 +265,7 @@ func (t *turn) tick() {
 	}
 	switch t.s.Phase {
 	case Broadcasting:
-		t.s.BroadcastAt = t.now
-		body, _ := t.s.Body()
-		t.do(DoBroadcast, body.Round)
+		t.broadcast()
 	case Acknowledging:
 		t.complete("not acknowledged by " + strings.Join(t.missing(func(p Participant) bool { return p.Acknowledged }), ", "))
 	case Executing, Preparing, Collecting:
@@ -274,16 +288,19 @@ func (t *turn) indexed() {
 	if t.s.Phase != Indexing {
 		return
 	}
-	t.s.Phase = Acknowledging
-	t.s.AckDeadline = t.now + t.s.AckWithin
 	t.me(func(p *Participant) { p.Acknowledged = true })
 	t.notify(Notice{Step: 9, Kind: "indexed", Text: summarise(t.s.Records)})
 	t.notify(Notice{Step: 10, Kind: "acknowledged", Peer: t.s.Self})
-	if t.s.Proposing() {
-		t.completeIfAcknowledged()
+	if !t.s.Proposing() {
+		// The acknowledgement is in the outbox; whether the proposer can be
+		// reached changes nothing here any more.
+		t.send(SendAcknowledgement, t.s.Proposer, 0)
+		t.complete("")
 		return
 	}
-	t.send(SendAcknowledgement, t.s.Proposer, 0)
+	t.s.Phase = Acknowledging
+	t.s.AckDeadline = t.now + t.s.AckWithin
+	t.completeIfAcknowledged()
 }
 
 // complete ends the agreement well; remark says what is left open, if anything.
