@@ -140,8 +140,12 @@ func (n *Node) troubles(id agreement.ID) []string {
 		if e.LastError == "" {
 			continue
 		}
-		out = append(out, fmt.Sprintf("%s %s: attempt %d: %s; next at %s", agreement.EffectKind(e.Kind), e.To,
-			e.Attempts, e.LastError, e.NotBefore.UTC().Format(time.RFC3339)))
+		next := "the next is under way"
+		if time.Until(e.NotBefore) > 0 {
+			next = "next at " + e.NotBefore.UTC().Format(time.RFC3339)
+		}
+		what := strings.TrimSpace(agreement.EffectKind(e.Kind).String() + " " + e.To)
+		out = append(out, fmt.Sprintf("%s: attempt %d: %s; %s", what, e.Attempts, strings.Join(strings.Fields(e.LastError), " "), next))
 	}
 	return out
 }
@@ -279,11 +283,9 @@ func (q *queue) of(id agreement.ID) []store.Effect {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var out []store.Effect
-	for _, h := range q.pending {
-		for _, t := range h {
-			if t.effect != nil && t.effect.Agreement == id {
-				out = append(out, *t.effect)
-			}
+	for t := range q.all {
+		if t.effect != nil && t.effect.Agreement == id {
+			out = append(out, *t.effect)
 		}
 	}
 	slices.SortFunc(out, func(a, b store.Effect) int { return a.Created.Compare(b.Created) })

@@ -64,11 +64,12 @@ type queue struct {
 	mu      sync.Mutex // guards what follows
 	added   uint64
 	pending [classCount]taskHeap
+	doing   map[uint64]task           // what workers have in hand, by number
 	wake    [classCount]chan struct{} // capacity 1
 }
 
 func newQueue(work func(context.Context, task)) *queue {
-	q := &queue{work: work}
+	q := &queue{work: work, doing: map[uint64]task{}}
 	for i := range q.wake {
 		q.wake[i] = make(chan struct{}, 1)
 	}
@@ -109,12 +110,10 @@ func (q *queue) hurry(to string) {
 func (q *queue) len() (n int, oldest time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, h := range q.pending {
-		n += len(h)
-		for _, t := range h {
-			if t.effect != nil && (oldest.IsZero() || t.effect.Created.Before(oldest)) {
-				oldest = t.effect.Created
-			}
+	for t := range q.all {
+		n++
+		if t.effect != nil && (oldest.IsZero() || t.effect.Created.Before(oldest)) {
+			oldest = t.effect.Created
 		}
 	}
 	return n, oldest
@@ -141,6 +140,7 @@ func (q *queue) serve(ctx context.Context, c class) {
 		if ok {
 			q.signal(c) // there may be more for the next worker
 			q.work(ctx, t)
+			q.done(t)
 			if ctx.Err() != nil {
 				return
 			}
@@ -167,7 +167,36 @@ func (q *queue) next(c class) (task, time.Duration, bool) {
 	if wait := time.Until((*h)[0].at); wait > 0 {
 		return task{}, wait, false
 	}
-	return heap.Pop(h).(task), 0, true
+	t := heap.Pop(h).(task)
+	seen := t
+	if t.effect != nil { // the worker may add to its own
+		e := *t.effect
+		seen.effect = &e
+	}
+	q.doing[t.number] = seen
+	return t, 0, true
+}
+
+func (q *queue) done(t task) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.doing, t.number)
+}
+
+// all yields every task that isn't done, in no order. The caller holds mu.
+func (q *queue) all(yield func(task) bool) {
+	for _, t := range q.doing {
+		if !yield(t) {
+			return
+		}
+	}
+	for _, h := range q.pending {
+		for _, t := range h {
+			if !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 type taskHeap []task

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -32,7 +33,7 @@ func (n *Node) status(ctx context.Context) (*affiliatev1.GetStatusResponse, erro
 		Chain: n.chainStatus(ctx), Network: n.networkStatus(kept), Agreements: counts,
 		PendingEffects: int64(pending), OldestPending: unixOrNil(oldest), ContractEngine: n.engine.Version(),
 	}
-	out.Problems = problems(out, oldest)
+	out.Problems = problems(out, absent(n.host.Peers()), oldest)
 	return out, nil
 }
 
@@ -79,7 +80,7 @@ func (n *Node) networkStatus(kept int64) *affiliatev1.NetworkStatus {
 }
 
 // problems says in words what an operator should look at.
-func problems(s *affiliatev1.GetStatusResponse, oldest time.Time) []string {
+func problems(s *affiliatev1.GetStatusResponse, absent string, oldest time.Time) []string {
 	var out []string
 	if !s.Chain.Connected {
 		out = append(out, fmt.Sprintf("the chain at %s can't be used: %s", s.Chain.Endpoint, s.Chain.Error))
@@ -89,10 +90,30 @@ func problems(s *affiliatev1.GetStatusResponse, oldest time.Time) []string {
 	if s.Network.Peers == 0 {
 		out = append(out, "no other affiliate is connected: check members and bootstrap under [p2p], on both sides")
 	}
+	if absent != "" {
+		out = append(out, "not connected: "+absent)
+	}
 	if !oldest.IsZero() && time.Since(oldest) > pendingAlarm {
 		out = append(out, fmt.Sprintf("something has been pending since %s: see `affiliate agreement list`", oldest.UTC().Format(time.RFC3339)))
 	}
 	return out
+}
+
+// maxAbsent is how many absent affiliates a status names.
+const maxAbsent = 3
+
+// absent names affiliates whose records are known and that aren't connected.
+func absent(peers []p2p.Peer) string {
+	var names []string
+	for _, p := range peers {
+		if !p.Connected {
+			names = append(names, strings.TrimSpace(p.Name+" "+p.Address))
+		}
+	}
+	if more := len(names) - maxAbsent; more > 0 {
+		names = append(names[:maxAbsent], fmt.Sprintf("and %d more: see `affiliate peers`", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 func viewPeer(p p2p.Peer) *affiliatev1.Peer {
