@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +93,15 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if asksJSON(args) { // also where the command line broke off before that flag
+		a.output = "json"
+	}
 	return a.report(err)
+}
+
+func asksJSON(args []string) bool {
+	i := slices.Index(args, "--output")
+	return i >= 0 && i+1 < len(args) && args[i+1] == "json" || slices.Contains(args, "--output=json")
 }
 
 func (a *app) checkGlobals() error {

@@ -111,6 +111,9 @@ func (a *app) searchCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(res.Msg.GetResults()) == int(limit) && !a.json() {
+				defer fmt.Fprintln(a.stderr, "there may be more: raise --limit, or add terms") //nolint:errcheck // advice only
+			}
 			return emitAll(a, res.Msg.GetResults(), func(w io.Writer) {
 				var rows [][]string
 				for _, r := range res.Msg.GetResults() {
