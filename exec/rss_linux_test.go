@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector multiplies memory, so these limits say nothing about it.
+
 package exec
 
 import (
