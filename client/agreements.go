@@ -129,10 +129,26 @@ func (w *waiter) once(ctx context.Context) (*affiliatev1.Agreement, error) {
 		}
 		return nil
 	})
-	if errors.Is(err, errFinal) || !follow && err == nil {
+	if errors.Is(err, errFinal) {
+		w.rest(ctx)
+		return a, nil
+	}
+	if !follow && err == nil {
 		return a, nil
 	}
 	return nil, err
+}
+
+// rest shows what happened together with the end. The outcome is known: a node
+// that goes away now takes nothing but these lines.
+func (w *waiter) rest(ctx context.Context) {
+	if w.show == nil {
+		return
+	}
+	_ = w.c.Watch(ctx, &affiliatev1.WatchRequest{AgreementId: w.id, After: w.last}, func(e *affiliatev1.Event) error {
+		w.show(e)
+		return nil
+	})
 }
 
 // sleep waits for about d, so that many waiting programs don't come at once.
