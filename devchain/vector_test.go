@@ -32,7 +32,7 @@ type vector struct {
 
 func readVector(t *testing.T) (v vector) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/consent.json")
+	text, err := os.ReadFile("../chainclient/testdata/consent.json")
 	if err != nil {
 		t.Fatal(err)
 	}
