@@ -16,7 +16,10 @@ import (
 
 // bare is a node with keys and a store, whose network doesn't run and whose
 // chain doesn't answer: enough for what is decided without them.
-func bare(t *testing.T) *Node {
+func bare(t *testing.T) *Node { return bareOn(t, "http://127.0.0.1:1") }
+
+// bareOn is bare with the RPC address of a chain.
+func bareOn(t *testing.T, endpoint string) *Node {
 	t.Helper()
 	net := &network{t: t}
 	log := slog.New(slog.DiscardHandler)
@@ -25,7 +28,7 @@ func bare(t *testing.T) *Node {
 	st, err := store.Open(store.Options{Dir: filepath.Join(t.TempDir(), "data")}, log)
 	net.must(err)
 	t.Cleanup(func() { _ = st.Close() })
-	chain, err := chainclient.New(chainclient.Config{ChainID: testChain, Endpoint: "http://127.0.0.1:1", Prefix: "tp"}, ring, log)
+	chain, err := chainclient.New(chainclient.Config{ChainID: testChain, Endpoint: endpoint, Prefix: "tp"}, ring, log)
 	net.must(err)
 	n, err := New(Config{
 		Network: testChain, Prefix: "tp", MaxLifetime: time.Hour, AckWithin: time.Minute, MaxOpen: 8,

@@ -63,6 +63,7 @@ type Node struct {
 	queue     *queue
 	timers    *timers
 	contracts *contractCache
+	following chan struct{} // closed when it is known from which block on the chain is followed
 }
 
 // New puts a node together and starts nothing.
@@ -73,7 +74,7 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, ring: d.Ring, store: d.Store, index: d.Index, engine: d.Engine, chain: d.Chain,
 		log: d.Log, started: time.Now(),
-		timers: newTimers(), contracts: newContractCache(),
+		timers: newTimers(), contracts: newContractCache(), following: make(chan struct{}),
 	}
 	n.queue = newQueue(n.carryOut)
 	host, err := p2p.New(network, d.Ring, d.Store, n, d.Metrics, d.Log.With("part", "p2p"))
@@ -92,7 +93,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.store.Run(ctx) })
 	g.Go(func() error { return n.host.Run(ctx) })
-	g.Go(func() error { return n.queue.run(ctx) })
+	g.Go(func() error { return n.work(ctx) })
 	g.Go(func() error { return n.tick(ctx) })
 	g.Go(func() error { return n.follow(ctx) })
 	return g.Wait()
@@ -131,6 +132,17 @@ func (n *Node) recover(ctx context.Context) error {
 	return nil
 }
 
+// work carries out what is pending, once it is known where the chain's blocks
+// will be taken up: what this node signs mustn't be in an earlier one.
+func (n *Node) work(ctx context.Context) error {
+	select {
+	case <-n.following:
+		return n.queue.run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // tick looks at agreements whose wall-clock deadline has come.
 func (n *Node) tick(ctx context.Context) error {
 	ticker := time.NewTicker(250 * time.Millisecond)
@@ -155,6 +167,7 @@ func (n *Node) follow(ctx context.Context) error {
 		return err
 	}
 	if ctx.Err() == nil {
+		close(n.following)
 		err = n.chain.Follow(ctx, from, n.takeBlock)
 	}
 	if stopping(ctx) {
@@ -164,7 +177,8 @@ func (n *Node) follow(ctx context.Context) error {
 }
 
 // startHeight is the block after the stored cursor. A node that has never
-// followed starts at the chain's present height: nothing of it is older.
+// followed starts after the chain's present height, and writes that down
+// before it signs anything: nothing of it is older.
 func (n *Node) startHeight(ctx context.Context) (int64, error) {
 	cursor, err := n.store.Cursor(chainCursor)
 	if err != nil || cursor > 0 {
@@ -172,8 +186,8 @@ func (n *Node) startHeight(ctx context.Context) (int64, error) {
 	}
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		st, err := n.chain.Status(ctx)
-		if err == nil {
-			return max(st.Height, 1), nil
+		if err == nil && st.Height > 0 {
+			return st.Height + 1, n.store.SetCursor(ctx, chainCursor, uint64(st.Height))
 		}
 		n.log.Warn("the chain can't be used yet", "error", err, "retry_in", wait)
 		select {
