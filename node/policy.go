@@ -41,11 +41,18 @@ func (p Policy) actions() []string {
 
 func (p Policy) decide(contract agreement.Hash, name, proposer string) agreement.Verdict {
 	for _, r := range p.Rules {
-		fits := (r.Contract == "" || r.Contract == name || r.Contract == contract.String()) &&
-			(r.Proposer == "" || r.Proposer == proposer)
-		if fits {
+		if r.names(contract, name) && (r.Proposer == "" || r.Proposer == proposer) {
 			return verdicts[r.Action]
 		}
 	}
 	return verdicts[p.Default]
+}
+
+// names reports whether the rule is for a contract. What has the form of a hash
+// is one: a contract may call itself anything, another's hash too.
+func (r Rule) names(contract agreement.Hash, name string) bool {
+	if hash, err := agreement.ParseHash(r.Contract); err == nil {
+		return hash == contract
+	}
+	return r.Contract == "" || r.Contract == name
 }
