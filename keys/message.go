@@ -89,6 +89,17 @@ func VerifyMessage(prefix string, signed []byte) (*affiliatev1.Message, agreemen
 	return m, agreement.Hash(sha256.Sum256(s.Body)), nil
 }
 
+// SenderOf tells whom a message that was verified before is from; empty if it
+// can't be read.
+func SenderOf(signed []byte) string {
+	var s affiliatev1.SignedMessage
+	var m affiliatev1.Message
+	if proto.Unmarshal(signed, &s) != nil || proto.Unmarshal(s.Body, &m) != nil {
+		return ""
+	}
+	return m.From
+}
+
 // SignRecord signs an affiliate record, which must be this affiliate's own.
 func (r *Ring) SignRecord(rec *affiliatev1.AffiliateRecord) (*affiliatev1.SignedAffiliateRecord, error) {
 	if rec.GetAddress() != r.address {

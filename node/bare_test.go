@@ -18,16 +18,18 @@ import (
 // chain doesn't answer: enough for what is decided without them.
 func bare(t *testing.T) *Node { return bareOn(t, "http://127.0.0.1:1") }
 
-// bareOn is bare with the RPC address of a chain.
-func bareOn(t *testing.T, endpoint string) *Node {
+// bareOn is bare with the RPC address of a chain, and the records of others.
+func bareOn(t *testing.T, endpoint string, others ...*keys.Ring) *Node {
 	t.Helper()
 	net := &network{t: t}
 	log := slog.New(slog.DiscardHandler)
-	ring, err := keys.Create(keys.Options{Dir: filepath.Join(t.TempDir(), "keys"), Unprotected: true, Prefix: "tp"})
-	net.must(err)
+	ring := newRing(t)
 	st, err := store.Open(store.Options{Dir: filepath.Join(t.TempDir(), "data")}, log)
 	net.must(err)
 	t.Cleanup(func() { _ = st.Close() })
+	for _, other := range others {
+		net.must(st.SaveAffiliate(other.Address(), net.record(other)))
+	}
 	chain, err := chainclient.New(chainclient.Config{ChainID: testChain, Endpoint: endpoint, Prefix: "tp"}, ring, log)
 	net.must(err)
 	n, err := New(Config{
@@ -36,6 +38,15 @@ func bareOn(t *testing.T, endpoint string) *Node {
 	}, p2p.Config{Network: testChain, Prefix: "tp", Members: []string{"*"}}, Deps{Ring: ring, Store: st, Chain: chain, Log: log})
 	net.must(err)
 	return n
+}
+
+func newRing(t *testing.T) *keys.Ring {
+	t.Helper()
+	ring, err := keys.Create(keys.Options{Dir: filepath.Join(t.TempDir(), "keys"), Unprotected: true, Prefix: "tp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
 }
 
 // proposed is a proposal by another affiliate to a node.

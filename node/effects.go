@@ -33,21 +33,52 @@ func (n *Node) carryOut(ctx context.Context, t task) {
 		n.interpret(ctx, t)
 		return
 	}
-	e := t.effect
+	err := n.attempt(ctx, t.effect)
+	if err != nil {
+		n.retry(ctx, t, err)
+	}
+}
+
+// attempt carries an effect out, and applies what came of it.
+func (n *Node) attempt(ctx context.Context, e *store.Effect) error {
+	s, err := n.state(e.Agreement)
+	if err != nil {
+		return err
+	}
 	kind := agreement.EffectKind(e.Kind)
-	event, blobs, err := n.outcome(ctx, kind, e)
+	if isVoid(kind, s) {
+		n.log.Debug("an effect is dropped: its agreement has ended", "agreement", e.Agreement, "effect", kind.String(), "to", e.To)
+		return n.store.DropEffect(ctx, e.Agreement, e.Seq)
+	}
+	event, blobs, err := n.outcome(ctx, kind, s, e)
 	if err == nil {
 		_, err = n.apply(ctx, e.Agreement, event, cause{effect: e.Seq, blobs: blobs})
-		if err == nil {
-			return
+		if agreement.CodeOf(err) != agreement.CodeTooLarge { // what came of it can't be stored, ever
+			return err
 		}
 	}
-	if terminal, ok := n.terminalEvent(kind, e, err); ok {
-		if _, err = n.apply(ctx, e.Agreement, terminal, cause{effect: e.Seq, blobs: blobs}); err == nil {
-			return
-		}
+	terminal, ok := terminalEvent(kind, s, e, err)
+	if !ok {
+		return err
 	}
-	n.retry(ctx, t, err)
+	_, err = n.apply(ctx, e.Agreement, terminal, cause{effect: e.Seq})
+	return err
+}
+
+// isVoid reports whether nobody waits for an effect any more. Of an agreement
+// that has ended, only what tells others of the end is still sent; a proposal
+// whose contract fails is to be seen by all.
+func isVoid(kind agreement.EffectKind, s agreement.State) bool {
+	if !s.Phase.Final() {
+		return false
+	}
+	switch kind {
+	case agreement.SendProposal:
+		return s.Code != agreement.CodeContractFail
+	case agreement.SendCosignRequest, agreement.SendCosignature:
+		return true
+	}
+	return !kind.IsSend()
 }
 
 // stopping reports whether the node stops, as opposed to an attempt that took
@@ -56,11 +87,7 @@ func stopping(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Ca
 
 // outcome carries the effect out, and says what came of it. It may add to the
 // effect what every further attempt has to use again.
-func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e *store.Effect) (agreement.Event, map[string][]byte, error) {
-	s, err := n.state(e.Agreement)
-	if err != nil {
-		return nil, nil, err
-	}
+func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, s agreement.State, e *store.Effect) (agreement.Event, map[string][]byte, error) {
 	switch kind {
 	case agreement.DoExecute:
 		return n.doExecute(ctx, s)
@@ -85,31 +112,34 @@ func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, e *store.
 
 // terminalEvent turns an error that waiting doesn't mend into what the
 // agreement makes of it.
-func (n *Node) terminalEvent(kind agreement.EffectKind, e *store.Effect, err error) (agreement.Event, bool) {
+func terminalEvent(kind agreement.EffectKind, s agreement.State, e *store.Effect, err error) (agreement.Event, bool) {
 	var known *agreement.Error
-	s, stateErr := n.state(e.Agreement)
-	old := stateErr == nil && s.Phase.Final() && time.Since(e.Created) > effectLifetime
+	old := s.Phase.Final() && time.Since(e.Created) > effectLifetime
 	if !errors.As(err, &known) {
 		known = agreement.Errorf(agreement.CodeInternal, "%w", err)
 		if !old {
 			return nil, false
 		}
 	}
-	retry := agreement.Retryable(err) && !old
+	text := short(known.Text) // it may quote what a peer wrote
+	retry := mayPass(err) && !old
 	switch {
-	case kind.IsSend():
-		if retry {
-			return nil, false
-		}
-		return agreement.Undeliverable{To: e.To, Kind: kind, Code: known.Code, Text: known.Text}, true
 	case retry || kind == agreement.DoIndex:
 		return nil, false
+	case kind.IsSend():
+		return agreement.Undeliverable{To: e.To, Kind: kind, Code: known.Code, Text: text}, true
 	case kind == agreement.DoFetch || kind == agreement.DoDecide:
-		return agreement.Declined{Code: known.Code, Reason: known.Text}, true
+		return agreement.Declined{Code: known.Code, Reason: text}, true
 	case kind == agreement.DoBroadcast:
-		return agreement.BroadcastRefused{Code: known.Code, Text: known.Text}, true
+		return agreement.BroadcastRefused{Code: known.Code, Text: text}, true
 	}
-	return agreement.Aborted{Code: known.Code, Text: known.Text}, true
+	return agreement.Aborted{Code: known.Code, Text: text}, true
+}
+
+// mayPass reports whether an error may go away by itself, or when the operator
+// has made room on the disk: no reason to end an agreement.
+func mayPass(err error) bool {
+	return agreement.Retryable(err) || agreement.CodeOf(err) == agreement.CodeStore
 }
 
 // catch keeps a fault in one task from ending the node, and from ending it
@@ -125,7 +155,10 @@ func (n *Node) catch(ctx context.Context, t task) {
 		n.retry(ctx, t, err)
 		return
 	}
-	t.tries++
+	if t.tries++; t.tries >= unknownTries {
+		n.dropMail(ctx, t.mail.ID)
+		return
+	}
 	t.at = time.Now().Add(backoff(t.tries))
 	n.queue.add(t)
 }
@@ -138,9 +171,8 @@ func (n *Node) retry(ctx context.Context, t task, err error) {
 	e := *t.effect
 	e.Attempts++
 	e.NotBefore = time.Now().Add(backoff(e.Attempts))
-	e.LastError = err.Error()
-	// Written with a context of its own: the attempt's may be what ran out.
-	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	e.LastError = short(err.Error())
+	save, cancel := saving(ctx)
 	defer cancel()
 	if stored := n.store.UpdateEffect(save, e); errors.Is(stored, store.ErrStale) {
 		return
@@ -153,7 +185,15 @@ func (n *Node) retry(ctx context.Context, t task, err error) {
 	}
 	level("an effect will be tried again", "agreement", e.Agreement, "effect", agreement.EffectKind(e.Kind).String(),
 		"to", e.To, "attempts", e.Attempts, "error", err)
-	n.queue.add(effectTask(e))
+	again := effectTask(e)
+	again.began = t.began
+	n.queue.add(again)
+}
+
+// saving is a context to write down how an attempt ended: the attempt's own may
+// be what ran out.
+func saving(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }
 
 // backoff doubles from retryFirst to retryMost, with a quarter of jitter.

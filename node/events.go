@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -25,14 +26,14 @@ func (n *Node) eventOf(ctx context.Context, s agreement.State, m *affiliatev1.Me
 		}
 		return cosignEvent(s, c.CosignRequest.Body)
 	case *affiliatev1.Message_Rejection:
-		return agreement.RejectionReceived{From: m.From, Code: agreement.Code(short(c.Rejection.Code)), Reason: short(c.Rejection.Reason)},
+		return agreement.RejectionReceived{From: m.From, Code: statedCode(c.Rejection.Code, agreement.CodeRejected), Reason: short(c.Rejection.Reason)},
 			evidence(m, blobRefusal), nil
 	case *affiliatev1.Message_Divergence:
 		text := fmt.Sprintf("record %q: stated %s, reached %s (%s)", c.Divergence.Record, c.Divergence.Theirs, c.Divergence.Ours, c.Divergence.Engine)
 		return agreement.DivergenceReceived{From: m.From, Text: short(text)}, evidence(m, blobRefusal), nil
 	case *affiliatev1.Message_Cancellation:
 		return agreement.CancellationReceived{
-			From: m.From, Code: agreement.Code(short(c.Cancellation.Code)),
+			From: m.From, Code: statedCode(c.Cancellation.Code, agreement.CodeCancelled),
 			Reason: short(c.Cancellation.Reason), Cause: short(c.Cancellation.Cause),
 		}, evidence(m, blobCancelled), nil
 	case *affiliatev1.Message_Acknowledgement:
@@ -42,6 +43,17 @@ func (n *Node) eventOf(ctx context.Context, s agreement.State, m *affiliatev1.Me
 		return agreement.AcknowledgementReceived{From: m.From}, nil, nil
 	}
 	return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a message of a kind that this version doesn't know")
+}
+
+// maxCode bounds a code that a peer states, in bytes.
+const maxCode = 40
+
+// statedCode is a peer's code, if it has the form of one.
+func statedCode(text string, otherwise agreement.Code) agreement.Code {
+	if text == "" || len(text) > maxCode || strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		return otherwise
+	}
+	return agreement.Code(text)
 }
 
 // cosignEvent never replaces the bytes of a body that this node has signed.

@@ -19,7 +19,8 @@ const (
 	unknownWait = 10 * time.Minute
 	// unknownRetry is how often it is looked at meanwhile.
 	unknownRetry = 2 * time.Second
-	// unknownTries bounds what is tried for an agreement that has ended.
+	// unknownTries bounds what is tried for a message whose agreement has ended,
+	// or isn't known, and for one that this node fails to read.
 	unknownTries = 20
 )
 
@@ -44,15 +45,25 @@ func (n *Node) HandleMail(ctx context.Context, _ string, m *affiliatev1.Mail) er
 			return err
 		}
 	}
+	if waiting, size := n.queue.mailOf(message.From); waiting >= store.MaxInboxMessages/inboxShare || size >= store.MaxInboxBytes/inboxShare {
+		return agreement.Errorf(agreement.CodeBackpressure, "%d messages of %s wait here already", waiting, message.From)
+	}
 	fresh, err := n.store.PutMail(ctx, id, signed)
 	if err != nil {
 		return agreement.Errorf(agreement.CodeBackpressure, "the mail can't be stored now: %w", err)
 	}
 	if fresh {
-		n.queue.add(mailTask(store.InboxMail{ID: id, Signed: signed}))
+		n.queue.add(mailTask(store.InboxMail{ID: id, Signed: signed}, message.From))
 	}
 	return nil
 }
+
+// What one affiliate may take up here, as a part of the whole, so that it
+// leaves room for others.
+const (
+	inboxShare = 4 // of the inbox
+	openShare  = 2 // of the open agreements
+)
 
 // checkRoom refuses an id that is taken, and new agreements when too many are
 // open: what is running completes.
@@ -66,6 +77,9 @@ func (n *Node) checkRoom(t *terms) error {
 			return agreement.Errorf(agreement.CodeInUse, "the id %s stands for other terms here", t.id)
 		}
 		return nil
+	}
+	if theirs := n.timers.openOf(t.Proposer); theirs >= max(1, n.cfg.MaxOpen/openShare) {
+		return agreement.Errorf(agreement.CodeBackpressure, "%d agreements that %s proposed are open here, which is its limit", theirs, t.Proposer)
 	}
 	open, err := n.openAgreements()
 	if err != nil || open < int64(n.cfg.MaxOpen) {
@@ -177,14 +191,20 @@ func (n *Node) interpret(ctx context.Context, t task) {
 		return
 	}
 	n.log.Warn("a message was not applied", "from", m.GetFrom(), "code", agreement.CodeOf(err), "error", err)
-	if err := n.store.DropMail(ctx, t.mail.ID); err != nil && !errors.Is(err, store.ErrStale) {
+	n.dropMail(ctx, t.mail.ID)
+}
+
+func (n *Node) dropMail(ctx context.Context, id agreement.Hash) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
+	if err := n.store.DropMail(ctx, id); err != nil && !errors.Is(err, store.ErrStale) {
 		n.log.Error("a message could not be taken out of the inbox", "error", err)
 	}
 }
 
 // waitFor says after how long a message is worth another look; 0 means never.
 // While an agreement is open, what fails for now (the chain is away, say) is
-// tried for as long as the agreement lives.
+// tried for as long as the agreement lives: the sender was told that it is held.
 func (n *Node) waitFor(m *affiliatev1.Message, err error, tries int) time.Duration {
 	if errors.Is(err, agreement.ErrUnknown) {
 		if time.Duration(tries)*unknownRetry < unknownWait {
@@ -192,11 +212,14 @@ func (n *Node) waitFor(m *affiliatev1.Message, err error, tries int) time.Durati
 		}
 		return 0
 	}
-	if !agreement.Retryable(err) {
+	var known *agreement.Error
+	if errors.As(err, &known) && !mayPass(err) {
 		return 0
 	}
 	id, idErr := agreement.UUIDFromBytes(m.GetAgreementId())
-	if s, stateErr := n.state(id); idErr == nil && stateErr == nil && s.Phase.Final() && tries >= unknownTries {
+	s, stateErr := n.state(id)
+	open := idErr == nil && stateErr == nil && s.Phase != agreement.None && !s.Phase.Final()
+	if tries >= unknownTries && (known == nil || !open) {
 		return 0
 	}
 	return backoff(tries + 1)

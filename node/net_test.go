@@ -201,6 +201,7 @@ func (net *network) pump() bool {
 			} else {
 				n.carryOut(net.t.Context(), task)
 			}
+			n.queue.done(task)
 		}
 	}
 	return did

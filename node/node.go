@@ -62,6 +62,7 @@ type Node struct {
 	locks     keyedLocks // one per agreement: held from reading a state to committing the next
 	queue     *queue
 	timers    *timers
+	reach     *reach
 	contracts *contractCache
 	following chan struct{} // closed when it is known from which block on the chain is followed
 }
@@ -74,7 +75,7 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, ring: d.Ring, store: d.Store, index: d.Index, engine: d.Engine, chain: d.Chain,
 		log: d.Log, started: time.Now(),
-		timers: newTimers(), contracts: newContractCache(), following: make(chan struct{}),
+		timers: newTimers(), reach: newReach(), contracts: newContractCache(), following: make(chan struct{}),
 	}
 	n.queue = newQueue(n.carryOut)
 	host, err := p2p.New(network, d.Ring, d.Store, n, d.Metrics, d.Log.With("part", "p2p"))
@@ -124,7 +125,7 @@ func (n *Node) recover(ctx context.Context) error {
 		return err
 	}
 	for _, m := range mail {
-		n.queue.add(mailTask(m))
+		n.queue.add(mailTask(m, keys.SenderOf(m.Signed)))
 	}
 	if len(effects)+len(mail) > 0 {
 		n.log.Info("taking up what was left undone", "effects", len(effects), "mail", len(mail))

@@ -207,19 +207,32 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 	if have, err := n.held(r.content, from); err != nil || have {
 		return err
 	}
-	resp, body, err := n.host.Fetch(ctx, from, r.id, 0)
+	if err := n.reach.begin(from); err != nil {
+		return err
+	}
+	header, payload, err := n.fetch(ctx, from, r)
+	n.reach.end(from, err)
 	if err != nil {
 		return err
 	}
+	return n.takeIn(ctx, r, header, payload, owner, audience)
+}
+
+// fetch asks a peer for a sealed object. What arrives isn't checked.
+func (n *Node) fetch(ctx context.Context, from string, r objectRef) (header, payload []byte, err error) {
+	resp, body, err := n.host.Fetch(ctx, from, r.id, 0)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer body.Close()
 	if len(resp.Header) > maxHeader {
-		return agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
+		return nil, nil, agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
 	}
-	payload := make([]byte, r.sealed)
+	payload = make([]byte, r.sealed)
 	if _, err := io.ReadFull(body, payload); err != nil {
-		return agreement.Errorf(agreement.CodePeerUnreachable, "fetching object %s from %s: %w", r.id, from, err)
+		return nil, nil, agreement.Errorf(agreement.CodePeerUnreachable, "fetching object %s from %s: %w", r.id, from, err)
 	}
-	return n.takeIn(ctx, r, resp.Header, payload, owner, audience)
+	return resp.Header, payload, nil
 }
 
 // takeIn stores a sealed object that came from a peer, after checking both

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -31,16 +33,28 @@ func (n *Node) doSend(ctx context.Context, s agreement.State, e *store.Effect) (
 	if err != nil {
 		return nil, nil, err
 	}
-	sendCtx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	err = n.host.Send(sendCtx, e.To, mail)
+	err = n.sendStream(ctx, e.To, mail)
 	if err == nil {
 		return agreement.Delivered{To: e.To, Kind: kind, Via: "stream"}, nil, nil
 	}
 	if agreement.CodeOf(err) == agreement.CodePeerUnreachable && e.Attempts%gossipEvery == 0 {
 		n.gossip(ctx, *e, mail)
 	}
-	return nil, nil, asRetryable(err)
+	return nil, nil, err
+}
+
+func (n *Node) sendStream(ctx context.Context, to string, mail *affiliatev1.Mail) error {
+	if err := n.reach.begin(to); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	err := n.host.Send(ctx, to, mail)
+	if err != nil {
+		err = asRetryable(err)
+	}
+	n.reach.end(to, err)
+	return err
 }
 
 // gossip is the other way to a peer that no stream reaches. It may lose the
@@ -143,11 +157,10 @@ func (n *Node) message(ctx context.Context, s agreement.State, e store.Effect) (
 // maxReason bounds free text in a message, in bytes.
 const maxReason = 1024
 
+// short bounds a text, and leaves no part of a character: a message with one
+// can't be encoded.
 func short(s string) string {
-	if len(s) > maxReason {
-		return s[:maxReason]
-	}
-	return s
+	return strings.ToValidUTF8(s[:min(len(s), maxReason)], "")
 }
 
 func (n *Node) attestation(id agreement.ID) (*affiliatev1.Attestation, error) {
@@ -275,7 +288,7 @@ func firstDifference(theirs, ours []agreement.RecordResult) (record, their, our 
 		x := fmt.Sprintf("%s %s %s%s", a.Record, a.Outcome, a.Output, a.Code)
 		y := fmt.Sprintf("%s %s %s%s", b.Record, b.Outcome, b.Output, b.Code)
 		if x != y {
-			return b.Record, x, y
+			return cmp.Or(b.Record, a.Record), x, y
 		}
 	}
 	return "", "", "" // the inputs' hashes differ
@@ -293,5 +306,8 @@ func (n *Node) sealedObject(id agreement.Hash) (*affiliatev1.SealedObject, error
 	return &affiliatev1.SealedObject{Ref: refOf(o), Header: o.Header, Payload: payload}, nil
 }
 
-// PeerConnected sends at once what waits for a peer.
-func (n *Node) PeerConnected(address string) { n.queue.hurry(address) }
+// PeerConnected sends at once what waits for a peer, and fetches what it has.
+func (n *Node) PeerConnected(address string) {
+	n.reach.back(address)
+	n.queue.hurry(address)
+}
