@@ -51,7 +51,12 @@ func (l *live) greet(conn network.Conn) {
 	}
 	id := conn.RemotePeer()
 	l.metrics.hellos.WithLabelValues("failed").Inc()
-	l.log.Debug("introduction failed", "peer", id.String(), "error", err)
+	if agreement.CodeOf(err) == agreement.CodeNotAMember && l.sessions.firstRefusal(id) {
+		l.log.Warn("a peer doesn't take this affiliate for a member; its operator can add the address to p2p.members",
+			"peer", id.String(), "address", l.ring.Address())
+	} else {
+		l.log.Debug("introduction failed", "peer", id.String(), "error", err)
+	}
 	l.sessions.note(id, err)
 	_ = conn.CloseWithError(network.ConnGated)
 }

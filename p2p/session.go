@@ -77,13 +77,14 @@ type sessions struct {
 	byPeer  map[peer.ID]*session  // guarded by mu
 	refused map[peer.ID]time.Time // guarded by mu; until when
 	lastErr map[peer.ID]string    // guarded by mu; of connecting
+	warned  map[peer.ID]struct{}  // guarded by mu; of peers that refuse this affiliate
 }
 
 // maxRemembered bounds the peers of which an error or a refusal is remembered.
 const maxRemembered = 4 * MaxAffiliates
 
 func newSessions() *sessions {
-	return &sessions{byPeer: map[peer.ID]*session{}, refused: map[peer.ID]time.Time{}, lastErr: map[peer.ID]string{}}
+	return &sessions{byPeer: map[peer.ID]*session{}, refused: map[peer.ID]time.Time{}, lastErr: map[peer.ID]string{}, warned: map[peer.ID]struct{}{}}
 }
 
 func (t *sessions) get(id peer.ID) (*session, bool) {
@@ -175,12 +176,28 @@ func (t *sessions) note(id peer.ID, err error) {
 	defer t.mu.Unlock()
 	if err == nil {
 		delete(t.lastErr, id)
+		delete(t.warned, id)
 		return
 	}
 	if len(t.lastErr) >= maxRemembered {
 		clear(t.lastErr)
 	}
 	t.lastErr[id] = oneLine(err.Error(), maxReason)
+}
+
+// firstRefusal says whether it is news that a peer refuses this affiliate: it
+// is once, until the peer has been connected.
+func (t *sessions) firstRefusal(id peer.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.warned[id]; known {
+		return false
+	}
+	if len(t.warned) >= maxRemembered {
+		clear(t.warned)
+	}
+	t.warned[id] = struct{}{}
+	return true
 }
 
 func (t *sessions) noted(id peer.ID) string {
