@@ -103,7 +103,7 @@ func Open(o Options) (*Ring, error) {
 	}
 	if _, err := os.Stat(filepath.Join(o.Dir, fileEncryption)); errors.Is(err, fs.ErrNotExist) {
 		return nil, agreement.Errorf(agreement.CodeNotFound, "there are no keys in %s", o.Dir).
-			WithHint("affiliate init creates them")
+			WithHint("restore the directory from a backup; a new affiliate, with new keys, is made by affiliate init in another home")
 	}
 	if err := checkTree(o.Dir); err != nil {
 		return nil, asError(err, o.Dir)
