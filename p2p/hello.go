@@ -200,7 +200,7 @@ func (l *live) admit(id peer.ID, address string) error {
 		return err
 	}
 	l.metrics.hellos.WithLabelValues("admitted").Inc()
-	l.sessions.note(id, nil)
+	l.sessions.welcome(id)
 	l.net.ConnManager().Protect(id, memberTag)
 	l.log.Info("affiliate connected", "address", address, "peer", id.String())
 	l.spawn(func() { l.attend(id, s) })

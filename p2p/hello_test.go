@@ -208,3 +208,19 @@ func TestListenErrors(t *testing.T) {
 		}
 	}
 }
+
+// An operator reads once that a peer refuses this affiliate, not at every attempt.
+func TestRefusalIsNewsOnce(t *testing.T) {
+	s, id := newSessions(), peer.ID("a")
+	if !s.firstRefusal(id) {
+		t.Error("the first refusal is no news")
+	}
+	s.note(id, nil) // another attempt
+	if s.firstRefusal(id) || !s.firstRefusal("b") {
+		t.Error("a repeated refusal is news, or another peer's isn't")
+	}
+	s.welcome(id)
+	if !s.firstRefusal(id) {
+		t.Error("a refusal after a welcome is no news")
+	}
+}

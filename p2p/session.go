@@ -176,7 +176,6 @@ func (t *sessions) note(id peer.ID, err error) {
 	defer t.mu.Unlock()
 	if err == nil {
 		delete(t.lastErr, id)
-		delete(t.warned, id)
 		return
 	}
 	if len(t.lastErr) >= maxRemembered {
@@ -186,7 +185,7 @@ func (t *sessions) note(id peer.ID, err error) {
 }
 
 // firstRefusal says whether it is news that a peer refuses this affiliate: it
-// is once, until the peer has been connected.
+// is once, until welcome.
 func (t *sessions) firstRefusal(id peer.ID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,6 +197,14 @@ func (t *sessions) firstRefusal(id peer.ID) bool {
 	}
 	t.warned[id] = struct{}{}
 	return true
+}
+
+// welcome is for a peer that has taken this affiliate.
+func (t *sessions) welcome(id peer.ID) {
+	t.note(id, nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.warned, id)
 }
 
 func (t *sessions) noted(id peer.ID) string {
