@@ -58,7 +58,18 @@ func (l *live) greet(conn network.Conn) {
 		l.log.Debug("introduction failed", "peer", id.String(), "error", err)
 	}
 	l.sessions.note(id, err)
-	_ = conn.CloseWithError(network.ConnGated)
+	_ = conn.CloseWithError(connCode(err))
+}
+
+// connCode tells the peer's libp2p why a connection is closed: that it isn't
+// wanted, unless one of the two was only too slow. There may be another
+// connection, whose mail would be given up for good.
+func connCode(err error) network.ConnErrorCode {
+	switch agreement.CodeOf(err) {
+	case agreement.CodePeerUnreachable, agreement.CodeBackpressure, agreement.CodeInternal:
+		return network.ConnNoError
+	}
+	return network.ConnGated
 }
 
 func (l *live) hello(conn network.Conn) error {
@@ -108,10 +119,13 @@ func (l *live) serveHello(ctx context.Context, c *call) error {
 		l.sessions.refuse(id, time.Now().Add(l.times.refuse))
 		l.log.Debug("introduction refused", "peer", id.String(), "error", err)
 		conn := c.stream.Conn()
-		_ = c.stream.ResetWithError(network.StreamGated) // tells more than the end of the connection
+		code := connCode(err)
+		if code == network.ConnGated {
+			_ = c.stream.ResetWithError(network.StreamGated) // tells more than the end of the connection
+		}
 		l.spawn(func() {
 			sleep(l.ctx, hangUp)
-			_ = conn.CloseWithError(network.ConnGated)
+			_ = conn.CloseWithError(code)
 		})
 	}
 	return err
@@ -264,8 +278,9 @@ func (l *live) awaitGreeting(conn network.Conn, s *session) {
 	case <-l.ctx.Done():
 	case <-timer.C:
 		l.metrics.hellos.WithLabelValues("late").Inc()
-		l.sessions.note(conn.RemotePeer(), agreement.Errorf(agreement.CodePeerUnreachable, "the peer didn't say who it is"))
-		_ = conn.CloseWithError(network.ConnGated)
+		late := agreement.Errorf(agreement.CodePeerUnreachable, "the peer didn't say who it is")
+		l.sessions.note(conn.RemotePeer(), late)
+		_ = conn.CloseWithError(connCode(late))
 	}
 }
 

@@ -100,12 +100,14 @@ func (l *live) sessionFor(ctx context.Context, proto protocol.ID, s network.Stre
 	return nil, agreement.Errorf(agreement.CodePeerUnreachable, "peer %s is not connected any more", id)
 }
 
-// resetCode tells the peer's libp2p why a stream was reset.
+// resetCode tells the peer's libp2p why a stream was reset. A peer that hasn't
+// been introduced in time isn't told that it is no member: it would give up for
+// good what it sends, and only one of the two was slow.
 func resetCode(err error) network.StreamErrorCode {
 	switch agreement.CodeOf(err) {
 	case agreement.CodeBackpressure:
 		return network.StreamRateLimited
-	case agreement.CodeNotAMember, agreement.CodePeerUnreachable:
+	case agreement.CodeNotAMember:
 		return network.StreamGated
 	case agreement.CodeTooLarge, agreement.CodeBadMessage:
 		return network.StreamProtocolViolation
