@@ -121,7 +121,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if metrics != nil {
 		g.Go(func() error { return server{metrics, d.metricsHandler(), d.log}.run(serving) })
 	}
-	d.log.Info("the node is running", "name", d.cfg.Affiliate.Name, "address", d.ring.Address(), "socket", d.cfg.SocketPath(), "version", version().String())
+	d.log.Info("the node starts", "name", d.cfg.Affiliate.Name, "address", d.ring.Address(), "socket", d.cfg.SocketPath(), "version", version().String())
 	return d.wait(serving, g)
 }
 
