@@ -11,6 +11,8 @@ kill         Go                  2 min     kill -9 of each daemon at several mom
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
+life-cycle   Go                  1 min     200,000 shuffled agreements through the pure life cycle
+fuzz         Go                  4 min     every fuzz target for 15 s, but the chain client's
 race         Go, a C compiler    6 min     go test -race of all packages but the chain's
 generate     Go                  2 min     generated code is what the protobuf files give
 lint         Go                  6 min     golangci-lint (its first build is most of the time)
@@ -53,6 +55,17 @@ race() {
 	CGO_ENABLED=1 go test -race $packages
 }
 
+# The chain client's targets need minutes to build with coverage.
+fuzz() {
+	grep -rl '^func Fuzz' --include='*_test.go' . | grep -v chainclient | sort | while read -r file; do
+		package=$(dirname "$file")
+		sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$file" | while read -r target; do
+			echo "$package $target"
+			go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime 15s
+		done || return 1
+	done || return 1
+}
+
 lint() {
 	if [ ! -x "$root/.cache/bin/golangci-lint-$golangci" ]; then
 		echo "building golangci-lint $golangci" >&2
@@ -67,6 +80,8 @@ run() {
 	kill | gossip) ./scripts/testnet.sh suite "$1" ;;
 	validators4) ./scripts/testnet.sh --validators 4 ;;
 	affiliates5) ./scripts/testnet.sh --affiliates 5 ;;
+	life-cycle) go test ./agreement -run Ends -rapid.checks=200000 ;;
+	fuzz) fuzz ;;
 	race) race ;;
 	lint) lint ;;
 	generate) ./scripts/generate.sh --check ;;
