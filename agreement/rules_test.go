@@ -203,6 +203,18 @@ func TestUndeliverableAssentIsNoSilence(t *testing.T) {
 	}
 }
 
+// Nor if the co-signature can't, unless its body has only timed out.
+func TestUndeliverableCosignature(t *testing.T) {
+	o := newOne(t, "a", 24*time.Hour)
+	o.do(Undeliverable{To: "p", Kind: SendCosignature, Code: CodeExpired})
+	o.wantPhase(Assented)
+	effects := o.do(Undeliverable{To: "p", Kind: SendCosignature, Code: CodeMissingRecord, Text: "the record has changed"})
+	o.wantPhase(Closing)
+	if !slices.Contains(effects, Effect{Kind: SendRejection, To: "p"}) {
+		t.Errorf("no word to the proposer: %v", effects)
+	}
+}
+
 // What the chain and the index have is complete, whether or not the proposer
 // can be reached to hear of it.
 func TestPartyCompletesWithoutTheProposer(t *testing.T) {

@@ -182,10 +182,10 @@ func (t *turn) undeliverable(e Undeliverable) {
 	case e.Kind == SendProposal && (t.s.Phase == Collecting || t.s.Phase == Preparing):
 		t.s.each(e.To, func(p *Participant) { p.Refused, p.Reason = e.Code, e.Text })
 		t.callOff(CodePeerRefused, fmt.Sprintf("%s refuses the proposal: %s", e.To, e.Text), e.To)
-	case e.Kind == SendAssent && t.s.Phase == Assented:
+	case t.s.Phase == Assented && (e.Kind == SendAssent || e.Kind == SendCosignature && e.Code != CodeExpired):
 		// The reason may be this node's own: without a word the proposer waits in vain.
 		t.send(SendRejection, t.s.Proposer, 0)
-		t.giveUp(e.Code, "the assent can't be delivered: "+e.Text, t.s.Proposer)
+		t.giveUp(e.Code, e.Text, "")
 	}
 }
 

@@ -143,6 +143,13 @@ func (n *Node) assemble(ctx context.Context, s agreement.State, round uint32) ([
 			Address: address, AccountKey: raw[:accountKeySize], Signature: raw[accountKeySize:],
 		})
 	}
+	chain, err := n.chain.Status(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := n.reserve(ctx, s, time.Unix(0, body.TimeoutUnixNs), chain.BlockTime); err != nil {
+		return nil, "", err
+	}
 	return n.chain.Assemble(ctx, body.BodyBytes, signers, cosigs)
 }
 

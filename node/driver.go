@@ -102,6 +102,7 @@ func (n *Node) apply(ctx context.Context, id agreement.ID, e agreement.Event, c 
 		return s, fmt.Errorf("storing agreement %s: %w", id, err)
 	}
 	n.timers.set(next)
+	n.claims.settle(next)
 	for _, t := range tasks {
 		n.queue.add(t)
 	}

@@ -324,6 +324,11 @@ func (n *Node) checkTerms(ctx context.Context, t *terms, c *exec.Contract) error
 	if err := n.chain.CheckSpecification(ctx, chainclient.Specification{Contract: c.Hash, Manifest: c.Manifest}); err != nil {
 		return err
 	}
+	return n.checkScopeNow(ctx, t, c)
+}
+
+// checkScopeNow holds the terms to the scope as the chain has it at present.
+func (n *Node) checkScopeNow(ctx context.Context, t *terms, c *exec.Contract) error {
 	scope, err := n.chain.Scope(ctx, t.scope)
 	switch {
 	case errors.Is(err, agreement.ErrNotFound):

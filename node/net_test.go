@@ -220,6 +220,10 @@ func (net *network) carry(from int, t task) {
 		}
 		err = net.hand(from, m)
 	}
+	if agreement.Retryable(err) {
+		n.retry(ctx, t, err)
+		return
+	}
 	kind := agreement.EffectKind(e.Kind)
 	var event agreement.Event = agreement.Delivered{To: e.To, Kind: kind, Via: "test"}
 	if err != nil {

@@ -63,6 +63,7 @@ type Node struct {
 	queue     *queue
 	timers    *timers
 	reach     *reach
+	claims    *claims
 	contracts *contractCache
 	following chan struct{} // closed when it is known from which block on the chain is followed
 }
@@ -75,7 +76,7 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, ring: d.Ring, store: d.Store, index: d.Index, engine: d.Engine, chain: d.Chain,
 		log: d.Log, started: time.Now(),
-		timers: newTimers(), reach: newReach(), contracts: newContractCache(), following: make(chan struct{}),
+		timers: newTimers(), reach: newReach(), claims: newClaims(), contracts: newContractCache(), following: make(chan struct{}),
 	}
 	n.queue = newQueue(n.carryOut)
 	host, err := p2p.New(network, d.Ring, d.Store, n, d.Metrics, d.Log.With("part", "p2p"))
@@ -112,6 +113,7 @@ func (n *Node) recover(ctx context.Context) error {
 			return fmt.Errorf("agreement %s: %w", id, err)
 		}
 		n.timers.set(s)
+		n.claims.recover(s)
 	}
 	effects, err := n.store.Effects()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,31 @@ func TestAgreements(t *testing.T) {
 			if s.Phase != agreement.Complete {
 				t.Fatalf("node %d: %s %s %s", i, s.Phase, s.Code, s.Message)
 			}
+		}
+	})
+	t.Run("two at once on one record", func(t *testing.T) {
+		ids := []agreement.ID{net.propose(1, payment(net, scope, "P-0004")), net.propose(1, payment(net, scope, "P-0005"))}
+		net.until("both questions", func() bool {
+			return net.phase(2, ids[0]) == agreement.Deciding && net.phase(2, ids[1]) == agreement.Deciding
+		})
+		for _, id := range ids {
+			_, err := net.nodes[2].apply(t.Context(), id, agreement.Approved{}, cause{})
+			net.must(err)
+		}
+		complete := 0
+		for _, id := range ids { // the second would undo the first
+			states := net.settled(id)
+			if states[0].Phase == agreement.Complete {
+				complete++
+			}
+			for i, s := range states {
+				if s.Phase != states[0].Phase || s.Phase != agreement.Complete && !strings.Contains(s.Message, "balance") {
+					t.Errorf("node %d: %s %s %s", i, s.Phase, s.Code, s.Message)
+				}
+			}
+		}
+		if complete != 1 {
+			t.Errorf("%d of two are complete", complete)
 		}
 	})
 	t.Run("rejected by a person", func(t *testing.T) {

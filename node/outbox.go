@@ -249,6 +249,9 @@ func (n *Node) cosignature(ctx context.Context, s agreement.State, round uint32)
 	if chain.BlockTime.UnixNano() >= b.TimeoutUnixNs {
 		return nil, nil
 	}
+	if err := n.reserve(ctx, s, time.Unix(0, b.TimeoutUnixNs), chain.BlockTime); err != nil {
+		return nil, err
+	}
 	sig, err := n.chain.Cosign(ctx, b.BodyBytes)
 	if err != nil {
 		return nil, err
