@@ -71,3 +71,11 @@ func mail(t *testing.T, n *Node, content string) cause {
 	}
 	return cause{mail: id}
 }
+
+// hostOf is a host of the same node that knows other records.
+func (net *network) hostOf(n *Node, records p2p.Records) *p2p.Host {
+	net.t.Helper()
+	host, err := p2p.New(p2p.Config{Network: testChain, Prefix: "tp", Members: []string{"*"}}, n.ring, records, n, nil, slog.New(slog.DiscardHandler))
+	net.must(err)
+	return host
+}

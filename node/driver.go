@@ -3,11 +3,14 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/store"
 )
 
@@ -175,16 +178,31 @@ func (n *Node) saveBlobs(ctx context.Context, id agreement.ID, blobs map[string]
 	return err
 }
 
+// An effect's argument is its round (4 bytes; nothing for round 0). Once a
+// message is sealed, the round and what identifies the recipient's keys.
+
 func encodeRound(r uint32) []byte {
 	if r == 0 {
 		return nil
 	}
-	return []byte{byte(r >> 24), byte(r >> 16), byte(r >> 8), byte(r)}
+	return binary.BigEndian.AppendUint32(nil, r)
 }
 
-func decodeRound(b []byte) uint32 {
-	if len(b) != 4 {
+func decodeRound(arg []byte) uint32 {
+	if len(arg) < roundSize {
 		return 0
 	}
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	return binary.BigEndian.Uint32(arg)
+}
+
+const roundSize = 4
+
+// withKeys adds to an argument for which keys the message is sealed.
+func withKeys(arg []byte, rec *affiliatev1.AffiliateRecord) []byte {
+	keys := sha256.Sum256(append([]byte(rec.Recipient+"\x00"), rec.MailboxKey...))
+	return append(binary.BigEndian.AppendUint32(nil, decodeRound(arg)), keys[:]...)
+}
+
+func sealedFor(arg []byte, rec *affiliatev1.AffiliateRecord) bool {
+	return len(arg) <= roundSize || bytes.Equal(arg, withKeys(arg, rec))
 }

@@ -220,6 +220,11 @@ func (n *Node) checkAttestation(t *terms, address string, a *affiliatev1.Attesta
 	if err != nil || signer != address {
 		return agreement.Hash{}, nil, agreement.Errorf(agreement.CodeBadSignature, "the attestation's key isn't %s's", address)
 	}
+	for _, r := range a.Records {
+		if r.Outcome < affiliatev1.Outcome(agreement.Pass) || r.Outcome > affiliatev1.Outcome(agreement.Fail) {
+			return agreement.Hash{}, nil, agreement.Errorf(agreement.CodeBadMessage, "the attestation has an outcome %d", r.Outcome)
+		}
+	}
 	results := toResults(a.Records)
 	digest := agreement.AttestationDigest(n.cfg.Network, t.id, t.contract, t.digest, results)
 	if !keys.Verify(a.AccountKey, digest[:], a.Signature) {

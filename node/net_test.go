@@ -141,10 +141,13 @@ func (net *network) must(err error) {
 	}
 }
 
-func (net *network) record(ring *keys.Ring) []byte {
+func (net *network) record(ring *keys.Ring) []byte { return net.recordWith(ring, ring) }
+
+// recordWith is an affiliate's record with the encryption keys of another ring.
+func (net *network) recordWith(ring, encryption *keys.Ring) []byte {
 	signed, err := ring.SignRecord(&affiliatev1.AffiliateRecord{
 		Network: testChain, Address: ring.Address(), AccountKey: ring.AccountKey(), Name: "test",
-		Recipient: ring.Recipient(), MailboxKey: ring.MailboxKey().PublicKey().Bytes(),
+		Recipient: encryption.Recipient(), MailboxKey: encryption.MailboxKey().PublicKey().Bytes(),
 		PeerId: net.peerID(ring), Multiaddrs: []string{"/ip4/127.0.0.1/tcp/1"},
 		Sequence: 1, ExpiresUnix: time.Now().Add(time.Hour).Unix(),
 	})

@@ -65,6 +65,7 @@ type Node struct {
 	reach     *reach
 	claims    *claims
 	contracts *contractCache
+	lastBlock time.Time     // when takeBlock was last called
 	following chan struct{} // closed when it is known from which block on the chain is followed
 }
 
@@ -203,7 +204,14 @@ func (n *Node) startHeight(ctx context.Context) (int64, error) {
 
 const chainCursor = "chain"
 
+// chainGap is how long no block comes until the chain is taken to have been away.
+const chainGap = 30 * time.Second
+
 func (n *Node) takeBlock(ctx context.Context, b chainclient.Block) error {
+	if time.Since(n.lastBlock) > chainGap {
+		n.queue.hurryChain()
+	}
+	n.lastBlock = time.Now()
 	for _, c := range b.Commits {
 		if err := n.takeCommit(ctx, b, c); err != nil {
 			return err

@@ -80,13 +80,14 @@ func asRetryable(err error) error {
 	return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
 }
 
-// sealed returns the effect's mail, and stores it when it is new.
+// sealed returns the effect's mail, and stores it when it is new: also when the
+// recipient has other keys now than it was sealed for.
 func (n *Node) sealed(ctx context.Context, s agreement.State, e *store.Effect) (*affiliatev1.Mail, error) {
 	mail := &affiliatev1.Mail{}
-	if len(e.Sealed) > 0 {
+	rec, ok := n.host.Affiliate(e.To)
+	if len(e.Sealed) > 0 && (!ok || sealedFor(e.Arg, rec)) {
 		return mail, proto.Unmarshal(e.Sealed, mail)
 	}
-	rec, ok := n.host.Affiliate(e.To)
 	if !ok {
 		return nil, agreement.Errorf(agreement.CodePeerUnreachable, "no affiliate record of %s is known here", e.To)
 	}
@@ -105,6 +106,7 @@ func (n *Node) sealed(ctx context.Context, s agreement.State, e *store.Effect) (
 	if e.Sealed, err = proto.Marshal(mail); err != nil {
 		return nil, err
 	}
+	e.Arg = withKeys(e.Arg, rec)
 	return mail, n.store.UpdateEffect(ctx, *e)
 }
 
@@ -275,7 +277,8 @@ func (n *Node) divergence(s agreement.State) (*affiliatev1.Divergence, error) {
 	if err := proto.Unmarshal(raw, theirs); err != nil {
 		return nil, err
 	}
-	d.Record, d.Theirs, d.Ours = firstDifference(toResults(theirs.Records), s.Records)
+	record, stated, reached := firstDifference(toResults(theirs.Records), s.Records)
+	d.Record, d.Theirs, d.Ours = short(record), short(stated), short(reached)
 	return d, nil
 }
 

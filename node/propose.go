@@ -24,7 +24,11 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 		if id, err = agreement.ParseUUID(req.AgreementId); err != nil {
 			return agreement.State{}, agreement.Errorf(agreement.CodeBadRequest, "agreement id: %w", err)
 		}
-		if s, err := n.state(id); err != nil || s.Phase != agreement.None {
+		s, err := n.state(id)
+		if err == nil && s.Phase != agreement.None && !s.Proposing() {
+			err = agreement.Errorf(agreement.CodeBadRequest, "agreement %s is one that %s proposed", id, s.Proposer)
+		}
+		if err != nil || s.Phase != agreement.None {
 			return s, err
 		}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"container/heap"
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -135,6 +136,30 @@ func (q *queue) hurry(peer string) {
 		q.mu.Unlock()
 		q.signal(c)
 	}
+}
+
+// hurryChain makes due what has failed because the chain was away: it is back.
+func (q *queue) hurryChain() {
+	for c := range classCount {
+		q.mu.Lock()
+		for _, l := range q.lanes[c] {
+			if c == classChain {
+				l.seen = time.Now()
+			}
+			for i := range l.pending {
+				if l.pending[i].waitsForChain() {
+					l.pending[i].at = time.Time{}
+				}
+			}
+			heap.Init(&l.pending)
+		}
+		q.mu.Unlock()
+		q.signal(c)
+	}
+}
+
+func (t task) waitsForChain() bool {
+	return t.effect != nil && strings.Contains(t.effect.LastError, string(agreement.CodeChainUnreachable)) || t.mail != nil && t.tries > 0
 }
 
 // all yields every task that isn't done, in no order. The caller holds mu.

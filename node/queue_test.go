@@ -174,6 +174,33 @@ func TestQueueHurries(t *testing.T) {
 	})
 }
 
+// TestQueueHurriesWhatWaitsForTheChain and nothing else.
+func TestQueueHurriesWhatWaitsForTheChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := runQueue(t)
+		for _, c := range []struct {
+			kind agreement.EffectKind
+			to   string
+			err  string
+		}{
+			{agreement.DoPrepare, "", "building: CHAIN_UNREACHABLE: asking the chain"},
+			{agreement.SendAssent, "a", "CHAIN_UNREACHABLE: asking the chain"},
+			{agreement.SendAssent, "b", "PEER_UNREACHABLE: asking the peer"},
+			{agreement.DoDecide, "", ""},
+		} {
+			r.add(effectTask(store.Effect{Kind: uint8(c.kind), To: c.to, LastError: c.err, NotBefore: time.Now().Add(time.Hour)}))
+		}
+		r.want(t)
+		time.Sleep(time.Second)
+		r.hurryChain()
+		did := r.sofar()
+		slices.Sort(did)
+		if !slices.Equal(did, []string{" at 1s", "a at 1s"}) {
+			t.Errorf("%q", did)
+		}
+	})
+}
+
 // TestQueueSharesWorkers lets a peer that never answers, and one class, hold up
 // nobody else.
 func TestQueueSharesWorkers(t *testing.T) {
