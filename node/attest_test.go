@@ -65,7 +65,7 @@ func TestProposeKeepsToItsOwn(t *testing.T) {
 	if _, err := n.apply(t.Context(), e.ID, e, mail(t, n, "proposal")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.propose(t.Context(), &affiliatev1.ProposeRequest{AgreementId: e.ID.String()}); agreement.CodeOf(err) != agreement.CodeBadRequest {
+	if _, err := n.propose(t.Context(), &affiliatev1.ProposeRequest{AgreementId: e.ID.String()}); agreement.CodeOf(err) != agreement.CodeInUse {
 		t.Errorf("got %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 // Names of an agreement's documents in the store.
 const (
 	blobTerms       = "terms"       // Terms, as the proposer serialised them
+	blobRequest     = "request"     // SHA-256 of the request that the proposer's application made
 	blobAttestation = "attestation" // prefix; followed by the address
 	blobBody        = "body"        // prefix; followed by the round
 	blobCosignature = "cosignature" // prefix; followed by round and address
@@ -24,7 +25,6 @@ const (
 	blobOutputs     = "outputs"     // JSON list of output
 	blobBlockTime   = "block_time"  // RFC 3339
 	blobRefusal     = "refusal"     // prefix; the signed refusal or divergence, by address
-	blobDivergence  = "divergence"  // what this node states in its own divergence report
 	blobCancelled   = "cancelled"   // the proposer's signed cancellation
 )
 

@@ -135,6 +135,10 @@ func TestAgreements(t *testing.T) {
 		if err != nil || s.ID != first || s.Phase != agreement.Complete {
 			t.Fatalf("got %s %s, %v", s.ID, s.Phase, err)
 		}
+		req.Inputs[0].Source = &affiliatev1.ProposedInput_Content{Content: []byte(`{}`)}
+		if _, err := net.nodes[0].propose(t.Context(), req); agreement.CodeOf(err) != agreement.CodeInUse {
+			t.Fatalf("another request with the same id: %v", err)
+		}
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/chainclient"
@@ -16,18 +18,19 @@ import (
 )
 
 // propose checks a request as far as it can be checked now, seals its data
-// and starts the agreement. The same agreement id again changes nothing.
+// and starts the agreement. The same request with the same agreement id again
+// is the same agreement.
 func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (agreement.State, error) {
+	digest, err := requestDigest(req)
+	if err != nil {
+		return agreement.State{}, err
+	}
 	id := agreement.NewUUID()
 	if req.AgreementId != "" {
-		var err error
 		if id, err = agreement.ParseUUID(req.AgreementId); err != nil {
 			return agreement.State{}, agreement.Errorf(agreement.CodeBadRequest, "agreement id: %w", err)
 		}
-		s, err := n.state(id)
-		if err == nil && s.Phase != agreement.None && !s.Proposing() {
-			err = agreement.Errorf(agreement.CodeBadRequest, "agreement %s is one that %s proposed", id, s.Proposer)
-		}
+		s, err := n.proposedBefore(id, digest)
 		if err != nil || s.Phase != agreement.None {
 			return s, err
 		}
@@ -52,7 +55,36 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
-	return n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw}})
+	return n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw, blobRequest: digest[:]}})
+}
+
+// requestDigest identifies what a request asks for, whatever its id.
+func requestDigest(req *affiliatev1.ProposeRequest) (agreement.Hash, error) {
+	what := proto.CloneOf(req)
+	what.AgreementId = ""
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(what)
+	return digestOf(raw), err
+}
+
+// proposedBefore returns the agreement that a repeated request started; phase
+// None if there is none. An id that stands for something else is refused.
+func (n *Node) proposedBefore(id agreement.ID, request agreement.Hash) (agreement.State, error) {
+	s, err := n.state(id)
+	if err != nil || s.Phase == agreement.None {
+		return s, err
+	}
+	if !s.Proposing() {
+		return s, agreement.Errorf(agreement.CodeInUse, "agreement %s is one that %s proposed", id, s.Proposer)
+	}
+	before, err := n.store.Blob(id, blobRequest)
+	if err != nil {
+		return s, err
+	}
+	if string(before) != string(request[:]) {
+		return s, agreement.Errorf(agreement.CodeInUse, "agreement %s was proposed with another request", id).
+			WithHint("repeat the request exactly, or leave the id out for a new agreement")
+	}
+	return s, nil
 }
 
 // draft turns a request into terms.
