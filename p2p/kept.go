@@ -26,8 +26,10 @@ const (
 
 // Limits of one kept-mail stream.
 const (
-	maxKeptRequests = 4096 // served on one stream
-	maxKeptClaims   = 2048 // made on one stream; the rest waits for the next pull
+	maxKeptRequests = 4096   // served on one stream
+	maxKeptLists    = 128    // of them, lists: a list reads many rows
+	maxKeptListed   = 10_000 // looked at on one stream: more than a keeper keeps
+	maxKeptClaims   = 2048   // made on one stream; the rest waits for the next pull
 )
 
 // serveKept answers lists and claims until the peer ends the stream.
@@ -35,6 +37,7 @@ func (l *live) serveKept(ctx context.Context, c *call) error {
 	if c.busy {
 		return errBusy()
 	}
+	lists := 0
 	for range maxKeptRequests {
 		if err := c.stream.SetDeadline(time.Now().Add(l.times.request)); err != nil {
 			return err
@@ -48,6 +51,9 @@ func (l *live) serveKept(ctx context.Context, c *call) error {
 		}
 		switch kind {
 		case keptList:
+			if lists++; lists > maxKeptLists {
+				return errBusy()
+			}
 			err = l.answerList(ctx, c)
 		case keptClaim:
 			err = l.answerClaim(ctx, c)
@@ -128,6 +134,7 @@ type keeper struct {
 	stream network.Stream
 	in     *bufio.Reader
 	from   string
+	listed int
 	claims int
 }
 
@@ -149,6 +156,9 @@ func (k *keeper) pull(ctx context.Context) error {
 				return agreement.Errorf(agreement.CodeBadMessage, "the list of kept mail is not in order")
 			}
 			after = m.Mailbox
+			if k.listed++; k.listed > maxKeptListed { // each costs a key exchange
+				return agreement.Errorf(agreement.CodeBadMessage, "the list of kept mail doesn't end")
+			}
 			if !k.l.ring.Recognises(m) {
 				continue
 			}
