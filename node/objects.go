@@ -211,6 +211,7 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 		return err
 	}
 	header, payload, err := n.fetch(ctx, from, r)
+	err = ofPeer(err)
 	n.reach.end(from, err)
 	if err != nil {
 		return err

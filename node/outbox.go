@@ -49,10 +49,7 @@ func (n *Node) sendStream(ctx context.Context, to string, mail *affiliatev1.Mail
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	err := n.host.Send(ctx, to, mail)
-	if err != nil {
-		err = asRetryable(err)
-	}
+	err := ofPeer(n.host.Send(ctx, to, mail))
 	n.reach.end(to, err)
 	return err
 }
@@ -71,13 +68,19 @@ func (n *Node) gossip(ctx context.Context, e store.Effect, mail *affiliatev1.Mai
 		"to", e.To, "message", agreement.EffectKind(e.Kind).String())
 }
 
-// asRetryable keeps errors without a code of ours from ending an agreement.
-func asRetryable(err error) error {
+// ofPeer is what asking a peer brought. Neither an error without a code nor a
+// fault of the peer's own is an answer that could end an agreement.
+func ofPeer(err error) error {
 	var known *agreement.Error
-	if errors.As(err, &known) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &known):
+		return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
+	case known.Code == agreement.CodeInternal || known.Code == agreement.CodeStore:
+		return agreement.Errorf(agreement.CodeBackpressure, "the peer has trouble of its own: %w", known)
 	}
-	return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
+	return err
 }
 
 // sealed returns the effect's mail, and stores it when it is new: also when the

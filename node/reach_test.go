@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,5 +61,25 @@ func TestReachTriesOneAtATime(t *testing.T) {
 	}
 	if len(r.away) > 0 {
 		t.Errorf("%d are remembered", len(r.away))
+	}
+}
+
+// TestPeersFaultsEndNothing tries again where a peer says that it has trouble
+// of its own, or says nothing that can be understood.
+func TestPeersFaultsEndNothing(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want agreement.Code
+	}{
+		{nil, ""},
+		{errors.New("a stream that was reset"), agreement.CodePeerUnreachable},
+		{agreement.Errorf(agreement.CodeInternal, "internal error"), agreement.CodeBackpressure},
+		{fmt.Errorf("fetching: %w", agreement.Errorf(agreement.CodeStore, "the disk is full")), agreement.CodeBackpressure},
+		{agreement.Errorf(agreement.CodeNotFound, "no object"), agreement.CodeNotFound},
+		{agreement.Errorf(agreement.CodeBadMessage, "no"), agreement.CodeBadMessage},
+	} {
+		if got := ofPeer(c.err); codeOrNone(got) != c.want {
+			t.Errorf("%v becomes %v", c.err, got)
+		}
 	}
 }
