@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,8 +23,8 @@ func TestRolesAreExplained(t *testing.T) {
 		"1 to 2 affiliates in role INVESTOR, ": {"ORIGINATOR", "INVESTOR", "INVESTOR", "INVESTOR"},
 	} {
 		var parties []*affiliatev1.Party
-		for _, r := range roles {
-			parties = append(parties, &affiliatev1.Party{Role: r, Address: "tp1x"})
+		for i, r := range roles {
+			parties = append(parties, &affiliatev1.Party{Role: r, Address: fmt.Sprintf("tp1%d", i)})
 		}
 		err := checkRoles(parties, m)
 		if text == "" {

@@ -230,7 +230,11 @@ func sameUUID(s string, u agreement.UUID) bool {
 
 func checkRoles(parties []*affiliatev1.Party, m contract.Manifest) error {
 	have := map[string]int{}
-	for _, p := range parties {
+	for i, p := range parties {
+		same := func(other *affiliatev1.Party) bool { return other.Role == p.Role && other.Address == p.Address }
+		if slices.ContainsFunc(parties[:i], same) {
+			return agreement.Errorf(agreement.CodeUnknownRole, "%s is named twice in role %s", p.Address, p.Role)
+		}
 		if !slices.ContainsFunc(m.Roles, func(r contract.RoleSpec) bool { return r.Role == p.Role }) {
 			return agreement.Errorf(agreement.CodeUnknownRole, "the contract %q has no role %q", m.Name, p.Role).
 				WithHint("its roles are %s", roleNames(m))
@@ -294,6 +298,9 @@ func (t *terms) checkScope(onChain *chainclient.Scope, m contract.Manifest) erro
 		}
 		if !slices.Equal(toParties(t.Owners), toParties(t.Parties)) || len(t.AddedDataAccess) > 0 {
 			return agreement.Errorf(agreement.CodeBadMessage, "a new scope is owned by the parties")
+		}
+		if len(t.Existing) > 0 {
+			return agreement.Errorf(agreement.CodeMissingRecord, "a new scope has no records, and the terms name some")
 		}
 		return nil
 	}

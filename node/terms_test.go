@@ -151,6 +151,7 @@ func TestTermsFitTheContract(t *testing.T) {
 		{"another scope specification", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.ScopeSpecificationId[0]++ }, agreement.CodeSpecification},
 		{"a role too few", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = m.Parties[:1] }, agreement.CodeUnknownRole},
 		{"as many as allowed", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = append(m.Parties, party("SERVICER")) }, ""},
+		{"one affiliate twice", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = append(m.Parties, m.Parties[1]) }, agreement.CodeUnknownRole},
 		{"a role too many", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = append(m.Parties, party("ORIGINATOR")) }, agreement.CodeUnknownRole},
 		{"an unknown role", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = append(m.Parties, party("INVESTOR")) }, agreement.CodeUnknownRole},
 		{"no role", func(m *affiliatev1.Terms, _ *contract.Manifest) { m.Parties = append(m.Parties, party("")) }, agreement.CodeUnknownRole},
@@ -194,6 +195,9 @@ func TestTermsFitTheScope(t *testing.T) {
 		{"new", false, func(*affiliatev1.Terms) {}, ""},
 		{"new, and there already", true, func(*affiliatev1.Terms) {}, agreement.CodeSpecification},
 		{"new, with other owners", false, func(m *affiliatev1.Terms) { m.Owners = fromParties(owners) }, agreement.CodeBadMessage},
+		{"new, with records that it can't have", false, func(m *affiliatev1.Terms) {
+			m.Existing = []*affiliatev1.InputRef{sampleInput("old", 7)}
+		}, agreement.CodeMissingRecord},
 		{"new, with data access that is added", false, func(m *affiliatev1.Terms) { m.AddedDataAccess = []string{"tp1d"} }, agreement.CodeBadMessage},
 		{"not there", false, old, agreement.CodeNotFound},
 		{"as it is", true, old, ""},
