@@ -84,7 +84,7 @@ func (n *Node) doCheckBody(ctx context.Context, s agreement.State) (agreement.Ev
 		return agreement.BodyChecked{}, nil, nil // overtaken
 	}
 	err := n.checkBody(ctx, s, *s.Offered)
-	if err != nil && agreement.Retryable(err) {
+	if err != nil && mayPass(err) {
 		return nil, nil, err
 	}
 	e := agreement.BodyChecked{Body: *s.Offered}

@@ -137,9 +137,11 @@ func terminalEvent(kind agreement.EffectKind, s agreement.State, e *store.Effect
 }
 
 // mayPass reports whether an error may go away by itself, or when the operator
-// has made room on the disk: no reason to end an agreement.
+// has made room on the disk or corrected the chain's endpoint: no reason to end
+// an agreement.
 func mayPass(err error) bool {
-	return agreement.Retryable(err) || agreement.CodeOf(err) == agreement.CodeStore
+	code := agreement.CodeOf(err)
+	return agreement.Retryable(err) || code == agreement.CodeStore || code == agreement.CodeChainMismatch
 }
 
 // catch keeps a fault in one task from ending the node, and from ending it

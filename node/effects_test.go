@@ -36,6 +36,7 @@ func TestTerminalEvent(t *testing.T) {
 		{"no code", agreement.SendAssent, false, long, raw, nil},
 		{"no code for too long", agreement.SendRejection, true, long, raw, agreement.Undeliverable{To: "a", Kind: agreement.SendRejection, Code: agreement.CodeInternal, Text: raw.Error()}},
 		{"no room on the disk", agreement.SendProposal, false, now, disk, nil},
+		{"the endpoint of another chain", agreement.DoDecide, false, now, agreement.Errorf(agreement.CodeChainMismatch, "other"), nil},
 		{"no room on the disk", agreement.DoExecute, false, now, disk, nil},
 		{"fetch", agreement.DoFetch, false, now, bad, agreement.Declined{Code: agreement.CodeBadMessage, Reason: "no"}},
 		{"decide", agreement.DoDecide, false, now, bad, agreement.Declined{Code: agreement.CodeBadMessage, Reason: "no"}},

@@ -302,7 +302,7 @@ func (n *Node) awaitRecords(t *terms, audience []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.recipients(audience, signers); err != nil {
+	if _, _, err := n.recipients(audience, signers); err != nil {
 		return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
 	}
 	return nil

@@ -58,25 +58,26 @@ func refOf(o store.Object) *affiliatev1.ObjectRef {
 	}
 }
 
-// recipients finds the encryption keys of an audience. Every one of required
-// must be known; of the others, those that have no node are left out: nobody
-// could send to them.
-func (n *Node) recipients(audience, required []string) ([]string, error) {
-	out := []string{n.ring.Recipient()}
+// recipients finds the encryption keys of an audience, and whose they are. Every
+// one of required must be known; of the others, those that have no node are left
+// out: nobody could send to them.
+func (n *Node) recipients(audience, required []string) (keys, readers []string, err error) {
+	keys = []string{n.ring.Recipient()}
 	for _, address := range audience {
 		if address == n.ring.Address() {
+			readers = append(readers, address)
 			continue
 		}
 		rec, ok := n.host.Affiliate(address)
 		if !ok && slices.Contains(required, address) {
-			return nil, agreement.Errorf(agreement.CodeUnknownParty, "no affiliate record of %s is known here", address).
+			return nil, nil, agreement.Errorf(agreement.CodeUnknownParty, "no affiliate record of %s is known here", address).
 				WithHint("its node must have been seen once: check `affiliate peers`, and members and bootstrap under [p2p]")
 		}
 		if ok {
-			out = append(out, rec.Recipient)
+			keys, readers = append(keys, rec.Recipient), append(readers, address)
 		}
 	}
-	return out, nil
+	return keys, readers, nil
 }
 
 // seal puts content into the store, sealed to an audience.
@@ -85,7 +86,7 @@ func (n *Node) seal(ctx context.Context, content []byte, mediaType, owner string
 		return nil, agreement.Errorf(agreement.CodeTooLarge, "an object has %d bytes, the limit is %d", len(content), n.cfg.MaxObjectSize).
 			WithHint("raise max_object_size under [store] on every affiliate, or make it smaller")
 	}
-	recipients, err := n.recipients(audience, required)
+	recipients, readers, err := n.recipients(audience, required)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (n *Node) seal(ctx context.Context, content []byte, mediaType, owner string
 	o := store.Object{
 		ID: blake3.Sum256(payload), ContentHash: sha256.Sum256(content),
 		Size: int64(len(content)), SealedSize: int64(len(payload)), MediaType: mediaType,
-		Audience: audience, Owner: owner, Created: time.Now(), Header: header,
+		Audience: readers, Owner: owner, Created: time.Now(), Header: header,
 	}
 	if err := n.store.PutObject(ctx, o, bytes.NewReader(payload)); err != nil {
 		return nil, err
@@ -161,12 +162,16 @@ func (n *Node) unseal(header, payload []byte, want agreement.Hash, size int64) (
 // share returns a sealing of a content that this node holds which the whole
 // audience can open; it seals once more where none is.
 func (n *Node) share(ctx context.Context, hash agreement.Hash, owner string, audience, required []string) (*affiliatev1.ObjectRef, error) {
+	_, readers, err := n.recipients(audience, required)
+	if err != nil {
+		return nil, err
+	}
 	objects, err := n.store.ObjectsByContent(hash)
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range objects {
-		if containsAll(o.Audience, audience) {
+		if containsAll(o.Audience, readers) {
 			return refOf(o), nil
 		}
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -11,8 +12,9 @@ import (
 // this node has, as an input of a contract of its choice: the proposer must
 // bring it itself. What it may read anyway isn't fetched again.
 func TestContentIsNotLentToWhoKnowsItsHash(t *testing.T) {
-	n := bare(t)
-	self, proposer := n.ring.Address(), "tp1proposer"
+	other := newRing(t)
+	n := bareOn(t, "http://127.0.0.1:1", other)
+	self, proposer := n.ring.Address(), other.Address()
 	ref := func(content string, audience ...string) *affiliatev1.ObjectRef {
 		r, err := n.seal(t.Context(), []byte(content), "text/plain", "put", audience, nil)
 		if err != nil {
@@ -45,15 +47,54 @@ func TestContentIsNotLentToWhoKnowsItsHash(t *testing.T) {
 	}
 }
 
+// TestSharesOnlyWhatTheAudienceCanOpen seals once more for who was unknown when
+// the content was sealed first, and not for who is unknown still.
+func TestSharesOnlyWhatTheAudienceCanOpen(t *testing.T) {
+	late := newRing(t)
+	n := bare(t)
+	audience := []string{n.ring.Address(), late.Address(), "tp1unknown"}
+	content := []byte("a record")
+	first, err := n.seal(t.Context(), content, "text/plain", "x", audience, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := func() *affiliatev1.ObjectRef {
+		ref, err := n.share(t.Context(), digestOf(content), "x", audience, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	if !bytes.Equal(share().ObjectId, first.ObjectId) {
+		t.Error("sealed again although nobody more can open it")
+	}
+	net := &network{t: t}
+	st := bare(t).store
+	net.must(st.SaveAffiliate(late.Address(), net.record(late)))
+	n.host = net.hostOf(n, st) // it has joined
+	second := share()
+	o, err := n.store.Object(agreement.Hash(second.ObjectId))
+	net.must(err)
+	payload, err := n.payload(o)
+	net.must(err)
+	if got, err := late.Unseal(o.Header, payload, 100); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("who has joined can't open it: %v", err)
+	}
+	if !bytes.Equal(share().ObjectId, second.ObjectId) {
+		t.Error("sealed a third time")
+	}
+}
+
 // TestOpenObjectServesItsAudience and nobody else.
 func TestOpenObjectServesItsAudience(t *testing.T) {
-	n := bare(t)
-	r, err := n.seal(t.Context(), []byte("for one"), "text/plain", "put", []string{n.ring.Address(), "tp1reader"}, nil)
+	reader := newRing(t)
+	n := bareOn(t, "http://127.0.0.1:1", reader)
+	r, err := n.seal(t.Context(), []byte("for one"), "text/plain", "put", []string{n.ring.Address(), reader.Address()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := agreement.Hash(r.ObjectId)
-	_, payload, err := n.OpenObject(t.Context(), "tp1reader", id, 0)
+	_, payload, err := n.OpenObject(t.Context(), reader.Address(), id, 0)
 	if err != nil {
 		t.Fatalf("a reader: %v", err)
 	}
