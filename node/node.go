@@ -90,7 +90,11 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 
 // Run takes up what was left undone, and drives agreements until ctx ends.
 func (n *Node) Run(ctx context.Context) error {
-	if err := n.recover(ctx); err != nil {
+	err := n.catchUpIndex(ctx)
+	if err == nil {
+		err = n.takeUp()
+	}
+	if err != nil {
 		return fmt.Errorf("taking up what was left undone: %w", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -102,12 +106,9 @@ func (n *Node) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// recover is all that a crash needs: pending effects and stored mail are
-// queued again, deadlines are set again.
-func (n *Node) recover(ctx context.Context) error {
-	if err := n.catchUpIndex(ctx); err != nil {
-		return err
-	}
+// takeUp is all that a crash needs: pending effects and stored mail are queued
+// again, deadlines are set again.
+func (n *Node) takeUp() error {
 	for id, raw := range n.store.OpenAgreements() {
 		s, err := agreement.DecodeState(raw)
 		if err != nil {
