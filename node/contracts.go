@@ -20,6 +20,7 @@ const maxLoadedContracts = 16
 type contractCache struct {
 	mu     sync.Mutex // guards what follows
 	loaded map[contractKey]*loadedContract
+	asked  uint64 // how often; a clock's readings can be equal
 }
 
 // contractKey has the module's content hash too: a proposal may name a contract
@@ -31,7 +32,7 @@ type loadedContract struct {
 	contract *exec.Contract
 	err      error
 	stopped  bool // the loading was interrupted: err says nothing of the contract
-	used     time.Time
+	used     uint64 // contractCache.asked, when it was last asked for
 }
 
 func newContractCache() *contractCache {
@@ -67,7 +68,8 @@ func (c *contractCache) entry(key contractKey) (*loadedContract, bool) {
 		c.loaded[key] = e
 		defer c.evict()
 	}
-	e.used = time.Now()
+	c.asked++
+	e.used = c.asked
 	return e, !ok
 }
 
@@ -89,9 +91,9 @@ func (c *contractCache) fill(ctx context.Context, key contractKey, e *loadedCont
 func (c *contractCache) evict() {
 	for len(c.loaded) > maxLoadedContracts {
 		var oldest contractKey
-		var at time.Time
+		var at uint64
 		for k, e := range c.loaded {
-			if at.IsZero() || e.used.Before(at) {
+			if at == 0 || e.used < at {
 				oldest, at = k, e.used
 			}
 		}
