@@ -31,7 +31,7 @@ type loadedContract struct {
 	ready    chan struct{} // closed when the next three are set
 	contract *exec.Contract
 	err      error
-	stopped  bool // the loading was interrupted: err says nothing of the contract
+	stopped  bool   // the loading was interrupted: err says nothing of the contract
 	used     uint64 // contractCache.asked, when it was last asked for
 }
 
