@@ -25,7 +25,7 @@ const (
 	// program's own text (75 MB, shared), contracts' native code and what the
 	// database maps. Compiling would need 100 MB more for a second or two, and
 	// with less the collector would never rest; it has a process of its own.
-	memoryTarget = 100 << 20
+	memoryTarget = 84 << 20
 	// gcPercent trades some time of the collector for less memory.
 	gcPercent = 50
 )
