@@ -20,9 +20,9 @@ const (
 	DefaultTimeout     = 10 * time.Second // of one function
 	DefaultWorkers     = 2                // runs at once
 	// LoadedLimit bounds the modules that stay compiled in memory, in bytes
-	// of WebAssembly: two contracts of stock Go. Each takes about six times
+	// of WebAssembly: one contract of stock Go, or many of C. Each takes about six times
 	// its size, and comes back from the cache in a tenth of a second.
-	LoadedLimit = 8 << 20
+	LoadedLimit = 6 << 20
 )
 
 // Codes of a FAIL that the engine gives, where the contract gives none. They
