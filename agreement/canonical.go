@@ -13,15 +13,26 @@ const MaxCanonicalDepth = 128
 // document, 2^53: up to it every JSON reader keeps integers exactly.
 const MaxCanonicalInteger = 1 << 53
 
+// MaxCanonicalGrowth is how many times as long as the document its canonical
+// form may be: 1e15 becomes 1000000000000000.
+const MaxCanonicalGrowth = 4
+
+// maxDocument, in bytes, lets offsets into the form fit 32 bits.
+const maxDocument = math.MaxInt32 / MaxCanonicalGrowth
+
 // Canonical gives the one form of a JSON document that parties hash: RFC 8785
-// (no white space, members in UTF-16 order of their names, shortest strings),
-// with numbers restricted to integers within ±2^53. It refuses, as CodeBadJSON
-// with the offset: fractions and exponents (write decimals as strings), member
-// names used twice, lone surrogates, invalid UTF-8, nesting deeper than
+// (no white space, members in UTF-16 order of their names, shortest strings,
+// numbers as ECMAScript writes them). A number is accepted only if its form
+// means the same decimal as what was written, so that nothing changes a value
+// silently: 1.10 becomes 1.1, 1e2 becomes 100 and -0 becomes 0, but not
+// 0.1000000000000000055511, which a double can't keep, 1e-400, which it can't
+// tell from 0, nor anything beyond ±2^53 in any notation (I-JSON); such
+// numbers belong in strings. Also refused, as CodeBadJSON with the offset:
+// member names used twice, lone surrogates, invalid UTF-8, nesting deeper than
 // MaxCanonicalDepth, and anything that RFC 8259 doesn't allow. The caller
 // bounds the size; work and memory are in proportion to it.
 func Canonical(doc []byte) ([]byte, error) {
-	if uint64(len(doc)) > math.MaxInt32 {
+	if len(doc) > maxDocument {
 		return nil, Errorf(CodeTooLarge, "a JSON document of %d bytes is too large", len(doc))
 	}
 	c := canonicaliser{in: doc, out: make([]byte, 0, len(doc))}
@@ -87,7 +98,7 @@ func (c *canonicaliser) value(depth int) error {
 	case b == '"':
 		return c.text()
 	case b == '-' || '0' <= b && b <= '9':
-		return c.integer()
+		return c.number()
 	case b == 't':
 		return c.literal("true")
 	case b == 'f':
@@ -106,40 +117,6 @@ func (c *canonicaliser) literal(word string) error {
 	}
 	c.at += len(word)
 	c.out = append(c.out, word...)
-	return nil
-}
-
-func (c *canonicaliser) integer() error {
-	start := c.at
-	if c.in[c.at] == '-' {
-		c.at++
-	}
-	first, n := c.at, uint64(0)
-	for c.at < len(c.in) && '0' <= c.in[c.at] && c.in[c.at] <= '9' {
-		n = n*10 + uint64(c.in[c.at]-'0')
-		if n > MaxCanonicalInteger {
-			c.at = start
-			return c.fail("an integer beyond 2^53; write it as a string")
-		}
-		c.at++
-	}
-	if c.at == first {
-		return c.fail("a digit was expected here")
-	}
-	if c.at < len(c.in) {
-		switch c.in[c.at] {
-		case '.', 'e', 'E':
-			return c.fail("a number with a fraction or an exponent; write it as a string")
-		}
-	}
-	if c.in[first] == '0' && c.at > first+1 {
-		c.at = first
-		return c.fail("a number starts with a needless 0")
-	}
-	if n == 0 { // -0 too
-		start = first
-	}
-	c.out = append(c.out, c.in[start:c.at]...)
 	return nil
 }
 
@@ -225,8 +202,7 @@ func (c *canonicaliser) member(depth int) (member, error) {
 	return m, err
 }
 
-// here is the length of out, which is at most a few times that of in. Every
-// escape is at least as long in the input, so it is no longer than in.
+// here is the length of out, at most MaxCanonicalGrowth times that of in.
 func (c *canonicaliser) here() int32 {
 	return int32(len(c.out)) //nolint:gosec // bounded by Canonical
 }

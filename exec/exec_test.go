@@ -147,7 +147,7 @@ func TestGoContractsEnd(t *testing.T) {
 		"panic":    {CodeTrap, "panic: on purpose", agreement.Fail},
 		"exit":     {CodeTrap, "status 3", agreement.Fail},
 		"big":      {CodeOutputLimit, "at most 65536", agreement.Fail},
-		"float":    {CodeBadOutput, "fraction", agreement.Fail},
+		"float":    {CodeBadOutput, "2^53", agreement.Fail},
 		"code":     {contract.CodeError, "not a code: why  [2J", agreement.Fail},
 		"error":    {contract.CodeError, "plain", agreement.Fail},
 	} {

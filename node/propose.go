@@ -324,7 +324,7 @@ func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSp
 	canonical, err := agreement.Canonical(content)
 	if err != nil {
 		return nil, agreement.Errorf(agreement.CodeBadJSON, "input %q: %w", spec.Name, err).
-			WithHint("in the JSON of agreements numbers are whole, decimals are strings, and a name occurs once in an object")
+			WithHint("in the JSON of agreements a number is within ±2^53 and has no more digits than a double keeps (write others as strings), and a name occurs once in an object")
 	}
 	return canonical, nil
 }

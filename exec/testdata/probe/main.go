@@ -85,7 +85,7 @@ func first(c *contract.Call) (any, error) {
 	case "big":
 		return strings.Repeat("x", 100_000), nil
 	case "float":
-		return map[string]any{"f": 1.5}, nil
+		return map[string]any{"f": 1e300}, nil
 	case "code":
 		return nil, contract.Fail("not a code", "why\n\x1b[2J")
 	case "error":
