@@ -23,6 +23,7 @@ func TestConversation(t *testing.T) {
 	}{
 		{"agreed", func(*world) {}},
 		{"rejected", func(w *world) { w.verdicts[2] = Reject }},
+		{"vetted-late", func(w *world) { w.unvetted[1] = true }},
 		{"contract-fails", func(w *world) { w.fails = true }},
 		{"diverged", func(w *world) { w.diverges = 1 }},
 	} {

@@ -60,6 +60,8 @@ const (
 	CodeExpired           Code = "EXPIRED"
 	CodeCommittedMismatch Code = "COMMITTED_MISMATCH"
 	CodeInUse             Code = "IN_USE"
+	CodeNotVetted         Code = "NOT_VETTED"      // by this affiliate
+	CodePeerNotVetted     Code = "PEER_NOT_VETTED" // by another one
 	CodeInternal          Code = "INTERNAL"
 )
 
@@ -76,7 +78,7 @@ var categories = map[Code]Category{
 	CodeChainRefused: AskOperator, CodeSpecification: AskPeer, CodeBodyMismatch: AskPeer,
 	CodeContractFail: FixRequest, CodeRejected: AskPeer, CodeDiverged: AskPeer,
 	CodeCancelled: AskPeer, CodeExpired: AskPeer, CodeCommittedMismatch: AskOperator,
-	CodeInUse: AskOperator, CodeInternal: AskOperator,
+	CodeInUse: AskOperator, CodeNotVetted: FixRequest, CodePeerNotVetted: AskPeer, CodeInternal: AskOperator,
 }
 
 // CategoryOf returns the category of a code; one that isn't ours needs the

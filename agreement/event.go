@@ -85,6 +85,10 @@ type (
 	}
 	// DataReady says that module and objects are in the store and verified.
 	DataReady struct{}
+	// NotVetted says that this affiliate hasn't consented to run the contract.
+	NotVetted struct{}
+	// Vetted says that it has now.
+	Vetted struct{}
 	// Decided is the policy's answer after the body was checked.
 	Decided struct{ Verdict Verdict }
 	// Approved comes from a person.
@@ -169,6 +173,8 @@ func (AcknowledgementReceived) event() {}
 func (CancelRequested) event()         {}
 func (Proposed) event()                {}
 func (DataReady) event()               {}
+func (NotVetted) event()               {}
+func (Vetted) event()                  {}
 func (Decided) event()                 {}
 func (Approved) event()                {}
 func (Declined) event()                {}
@@ -188,9 +194,9 @@ type EffectKind uint8
 
 // The effects. All are idempotent: they may be carried out more than once.
 const (
-	DoExecute           EffectKind = 1 // run the contract; ends in Executed or Aborted
+	DoExecute           EffectKind = 1 // run the contract; Executed, NotVetted or Aborted
 	DoPrepare           EffectKind = 2 // build a body for Effect.Round; BodyPrepared or Aborted
-	DoFetch             EffectKind = 3 // module and objects; DataReady or Declined
+	DoFetch             EffectKind = 3 // module and objects; DataReady, NotVetted or Declined
 	DoDecide            EffectKind = 4 // check the offered body, ask the policy; Decided or Declined
 	DoCheckBody         EffectKind = 5 // check the offered body of a later round; BodyChecked
 	DoBroadcast         EffectKind = 6 // BroadcastAccepted or BroadcastRefused

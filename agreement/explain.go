@@ -38,6 +38,14 @@ func Explain(s State) Explanation {
 	case Fetching:
 		x.Summary = "This node fetches and checks what it lacks."
 		x.WaitingFor = []string{s.Proposer, "the chain"}
+	case Vetting:
+		x.Summary = fmt.Sprintf("Contract %s isn't vetted here: this node runs it only once this affiliate has consented.", s.Contract)
+		x.WaitingFor = []string{"you"}
+		x.Actions = []string{
+			"affiliate contract show --fetch " + s.Contract.String() + " (what it says of itself)",
+			"affiliate contract vet " + s.Contract.String(),
+			"affiliate agreement reject " + s.ID.String() + " --reason WHY",
+		}
 	case Checking:
 		x.Summary = "This node checks the transaction and asks its policy."
 		x.WaitingFor = []string{"this node", "the chain"}

@@ -27,6 +27,10 @@ func (t *turn) applyAsParty(e Event) error {
 	switch e := e.(type) {
 	case DataReady:
 		t.dataReady()
+	case NotVetted:
+		t.notVetted()
+	case Vetted:
+		t.vetted()
 	case Decided:
 		t.decided(e.Verdict)
 	case Approved:
@@ -57,6 +61,26 @@ func (t *turn) dataReady() {
 	t.send(DoExecute, t.s.Proposer, 0)
 }
 
+// notVetted lets the agreement wait, at most until its deadline: whether this
+// affiliate runs a contract at all is for its people to say.
+func (t *turn) notVetted() {
+	if t.s.Phase != Fetching && t.s.Phase != Verifying {
+		return
+	}
+	t.s.Phase = Vetting
+	t.notify(Notice{Kind: "vetting_needed", Code: CodeNotVetted, Text: "contract " + t.s.Contract.String() + " isn't vetted here"})
+}
+
+// vetted begins again with fetching, which costs nothing where all is there.
+func (t *turn) vetted() {
+	if t.s.Phase != Vetting {
+		return
+	}
+	t.s.Phase = Fetching
+	t.notify(Notice{Kind: "vetted", Peer: t.s.Self})
+	t.send(DoFetch, t.s.Proposer, 0)
+}
+
 func (t *turn) decided(v Verdict) {
 	if t.s.Phase != Checking {
 		return
@@ -73,7 +97,12 @@ func (t *turn) decided(v Verdict) {
 }
 
 func (t *turn) approved() error {
-	if t.s.Phase != Deciding {
+	switch t.s.Phase {
+	case Deciding:
+	case Vetting:
+		return Errorf(CodeNotVetted, "contract %s isn't vetted here: it hasn't run, so there is no result to approve", t.s.Contract).
+			WithHint("affiliate contract vet %s; then the agreement goes on by itself", t.s.Contract)
+	default:
 		return Errorf(CodeWrongPhase, "there is nothing to approve: the agreement is %s", t.s.Phase)
 	}
 	t.notify(Notice{Kind: "approved", Peer: t.s.Self})
@@ -97,7 +126,7 @@ func (t *turn) assent() {
 
 func (t *turn) declined(e Declined) error {
 	switch t.s.Phase {
-	case Fetching, Verifying, Checking, Deciding:
+	case Fetching, Vetting, Verifying, Checking, Deciding:
 		t.decline(e.Code, e.Reason)
 		return nil
 	}
@@ -150,7 +179,7 @@ func (t *turn) cancellationReceived(e CancellationReceived) error {
 		return Errorf(CodeNotAuthorized, "only the proposer can cancel an agreement")
 	}
 	switch t.s.Phase {
-	case Fetching, Verifying, Checking, Deciding, Assented:
+	case Fetching, Vetting, Verifying, Checking, Deciding, Assented:
 		t.s.each(e.Cause, func(p *Participant) { p.Refused, p.Reason = e.Code, e.Reason })
 		t.giveUp(e.Code, e.Reason, e.Cause)
 	}

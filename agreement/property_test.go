@@ -110,6 +110,7 @@ func TestAgreementEndsTheSameEverywhere(t *testing.T) {
 			if rapid.IntRange(0, 5).Draw(rt, "verdict") == 0 {
 				w.verdicts[i] = Verdict(rapid.IntRange(int(Ask), int(Reject)).Draw(rt, "which"))
 			}
+			w.unvetted[i] = rapid.IntRange(0, 5).Draw(rt, "vetted later") == 0
 		}
 		w.fails = rapid.IntRange(0, 9).Draw(rt, "fails") == 0
 		if rapid.IntRange(0, 9).Draw(rt, "diverges") == 0 {

@@ -2,6 +2,7 @@ package agreement
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -242,4 +243,59 @@ func TestRefusalCountsOnce(t *testing.T) {
 			t.Fatalf("the same refusal again: %v", effects)
 		}
 	}
+}
+
+// A contract that isn't vetted is not run: the agreement waits, and neither a
+// person's approval of it nor anything that comes too early changes that.
+func TestUnvettedContractWaits(t *testing.T) {
+	o := &one{t: t, now: day0}
+	offered := o.body(1)
+	o.do(Proposed{Opening: Opening{
+		ID: UUID{1}, Self: "a", Contract: Hash{3}, Participants: []Party{{"p", "OWNER"}, {"a", "SERVICER"}},
+		Deadline: day0.Add(time.Hour), AckWithin: time.Hour,
+	}, Stated: results.Results, Offered: &offered})
+	o.do(NotVetted{})
+	o.wantPhase(Vetting)
+	for _, early := range []Event{DataReady{}, results, Decided{Approve}, NotVetted{}} {
+		if effects := o.do(early); len(effects) > 0 {
+			t.Errorf("%T has effects %v", early, effects)
+		}
+	}
+	_, _, err := Step(o.s, o.now, Approved{})
+	if CodeOf(err) != CodeNotVetted {
+		t.Errorf("approved: %v", err)
+	}
+	if x := Explain(o.s); !strings.Contains(x.Summary, o.s.Contract.String()) || !slices.Contains(x.Actions, "affiliate contract vet "+o.s.Contract.String()) {
+		t.Errorf("explained as %+v", x)
+	}
+
+	waiting := o.s
+	for name, end := range map[string]func() []Effect{
+		"deadline":  func() []Effect { return o.pass(time.Hour) },
+		"rejected":  func() []Effect { return o.do(Declined{Code: CodeRejected, Reason: "no"}) },
+		"cancelled": func() []Effect { return o.do(CancellationReceived{From: "p", Code: CodeCancelled}) },
+	} {
+		o.s, o.now = waiting, day0
+		end()
+		if o.s.Phase != FailedPhase || len(o.s.Bodies) > 0 {
+			t.Errorf("%s: %s, %d bodies", name, o.s.Phase, len(o.s.Bodies))
+		}
+	}
+
+	o.s, o.now = waiting, day0
+	if effects := o.do(Vetted{}); count(effects, DoFetch) != 1 {
+		t.Errorf("vetted: %v", effects)
+	}
+	if effects := o.do(Vetted{}); len(effects) > 0 {
+		t.Errorf("vetted again: %v", effects)
+	}
+	o.do(DataReady{})
+	o.wantPhase(Verifying)
+	o.do(NotVetted{}) // the consent was taken back just then
+	o.wantPhase(Vetting)
+	o.do(Vetted{})
+	o.do(DataReady{})
+	o.do(results)
+	o.do(Decided{Approve})
+	o.wantPhase(Assented)
 }

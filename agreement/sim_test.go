@@ -21,8 +21,9 @@ type world struct {
 	chainNow time.Time
 
 	verdicts []Verdict
-	fails    bool // the contract returns FAIL
-	diverges int  // node whose result differs, or -1
+	fails    bool         // the contract returns FAIL
+	diverges int          // node whose result differs, or -1
+	unvetted map[int]bool // nodes whose people haven't vetted the contract yet
 
 	log     func(node int, e Event, s State, effects []Effect) // of every transition; may be nil
 	trouble func(what string) bool                             // whether something goes wrong now; nil: nothing does
@@ -54,7 +55,7 @@ type block struct {
 
 func newWorld(t *rapid.T, parties int) *world {
 	start := time.Unix(1_700_000_000, 0)
-	w := &world{t: t, now: start, chainNow: start, diverges: -1}
+	w := &world{t: t, now: start, chainNow: start, diverges: -1, unvetted: map[int]bool{}}
 	var participants []Party
 	for i := range parties {
 		name := fmt.Sprintf("tp1party%d", i)
@@ -118,12 +119,20 @@ func (w *world) carryOut(it item) {
 	}
 	switch e.Kind {
 	case DoExecute:
+		if w.nodes[it.node].name != n.state.Proposer && w.unvetted[it.node] {
+			w.t.Fatal("executed what isn't vetted")
+		}
 		w.apply(it.node, w.execute(it.node))
 	case DoPrepare:
 		body := Body{Round: e.Round, Timeout: w.chainNow.Add(2 * time.Minute).UnixNano()}
 		body.Digest = sha256.Sum256(fmt.Append(nil, body.Round, body.Timeout))
 		w.apply(it.node, BodyPrepared{body})
 	case DoFetch:
+		if w.unvetted[it.node] {
+			w.apply(it.node, NotVetted{})
+			w.work = append(w.work, item{node: it.node, message: Vetted{}, id: "vet"})
+			return
+		}
 		w.apply(it.node, DataReady{})
 	case DoDecide:
 		w.apply(it.node, Decided{w.verdicts[it.node]})
@@ -238,6 +247,9 @@ func (w *world) deliver(it item) {
 		return
 	}
 	n.seen[it.id] = true
+	if _, ok := it.message.(Vetted); ok {
+		w.unvetted[it.node] = false
+	}
 	w.apply(it.node, it.message)
 }
 

@@ -28,6 +28,7 @@ const (
 	Checking      Phase = 12 // party: checks the transaction body, asks the policy
 	Deciding      Phase = 13 // party: waits for a person
 	Assented      Phase = 14 // party: attested; waits for the chain
+	Vetting       Phase = 15 // party: has run nothing; waits for its affiliate's consent to the contract
 	Closing       Phase = 20 // given up, but a body that was signed can still commit
 	Indexing      Phase = 21 // on chain; the records go into store and index
 	Acknowledging Phase = 22 // on chain and indexed; acknowledgements are under way
@@ -38,7 +39,7 @@ const (
 var phaseNames = map[Phase]string{
 	None: "none", Executing: "executing", Preparing: "preparing", Collecting: "collecting",
 	Broadcasting: "broadcasting", Fetching: "fetching", Verifying: "verifying", Checking: "checking",
-	Deciding: "deciding", Assented: "assented", Closing: "closing", Indexing: "indexing",
+	Deciding: "deciding", Assented: "assented", Vetting: "vetting", Closing: "closing", Indexing: "indexing",
 	Acknowledging: "acknowledging", Complete: "complete", FailedPhase: "failed",
 }
 

@@ -148,7 +148,7 @@ func (t *turn) aborted(e Aborted) {
 		t.fail(e.Code, e.Text, t.s.Self)
 	case Preparing:
 		t.callOff(e.Code, e.Text, t.s.Self)
-	case Fetching, Verifying, Checking, Deciding:
+	case Fetching, Vetting, Verifying, Checking, Deciding:
 		t.decline(e.Code, e.Text)
 	}
 }
@@ -279,7 +279,7 @@ func (t *turn) tick() {
 			text += " without an answer from " + strings.Join(silent, ", ")
 		}
 		t.callOff(CodeExpired, text, t.s.Self)
-	case Fetching, Verifying, Checking, Deciding, Assented:
+	case Fetching, Vetting, Verifying, Checking, Deciding, Assented:
 		t.giveUp(CodeExpired, "the deadline has passed", t.s.Self)
 	}
 }
