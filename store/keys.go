@@ -36,6 +36,7 @@ const (
 	prefixRecord     = 'r' // scope, name, height, agreement id
 	prefixCurrent    = 'c' // scope, name
 	prefixContract   = 't' // contract hash
+	prefixVetting    = 'w' // contract hash
 	prefixCursor     = 'u' // name
 	prefixAffiliate  = 'm' // address
 	prefixObject     = 'O' // object id
@@ -73,6 +74,7 @@ func consumedKey(id agreement.Hash) []byte    { return key(prefixConsumed, id[:]
 func keptKey(mailbox []byte) []byte           { return key(prefixKept, mailbox) }
 func keptSealedKey(mailbox []byte) []byte     { return key(prefixKeptSealed, mailbox) }
 func contractKey(h agreement.Hash) []byte     { return key(prefixContract, h[:]) }
+func vettingKey(h agreement.Hash) []byte      { return key(prefixVetting, h[:]) }
 func cursorKey(name string) []byte            { return key(prefixCursor, []byte(name)) }
 func affiliateKey(address string) []byte      { return key(prefixAffiliate, []byte(address)) }
 func objectKey(id agreement.Hash) []byte      { return key(prefixObject, id[:]) }

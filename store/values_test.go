@@ -30,6 +30,8 @@ var codecs = []struct {
 	{"current", wrap(decodeCurrent), func(v any) []byte { return v.(current).encode() }, current{9, agreement.ID{1}}},
 	{"contract", wrap(decodeContract), func(v any) []byte { return v.(Contract).encode() }, Contract{
 		Hash: agreement.Hash{1}, Module: agreement.Hash{2}, Name: "loan", Version: "1", Manifest: []byte("{}"), Size: 3, Added: time.Time{}}},
+	{"vetting", wrap(decodeVetting), func(v any) []byte { return v.(Vetting).encode() }, Vetting{
+		Contract: agreement.Hash{1}, Since: time.Unix(5, 6).UTC(), Note: "audited"}},
 	{"object", wrap(decodeObject), func(v any) []byte { return v.(Object).encode() }, Object{
 		ID: agreement.Hash{1}, ContentHash: agreement.Hash{2}, Size: 3, SealedSize: 4, MediaType: "m", Audience: []string{"a", ""}, Owner: "put", Created: time.Unix(5, 0).UTC(), Header: []byte{6}}},
 }
