@@ -3,6 +3,8 @@
 // imports anything but the standard library, and never reaches past the host.
 package contract
 
+import "encoding/json"
+
 // ABI is the version of the interface between contracts and host.
 const ABI = 1
 
@@ -20,8 +22,11 @@ type Manifest struct {
 	ScopeSpecifications []ScopeSpecification `json:"scope_specifications"`
 	Inputs              []ValueSpec          `json:"inputs,omitempty"`   // proposed by the proposer
 	Existing            []ValueSpec          `json:"existing,omitempty"` // records on the scope
-	Functions           []Function           `json:"functions"`          // run in this order
-	Conditions          []string             `json:"conditions,omitempty"`
+	// Conditions are checked in this order before any function runs; the first
+	// that fails ends the agreement.
+	Conditions []Condition `json:"conditions,omitempty"`
+	Functions  []Function  `json:"functions"`       // run in this order
+	Limits     Limits      `json:"limits,omitzero"` // of one run of a function or condition
 }
 
 // RoleSpec is a role and how many parties may hold it.
@@ -29,6 +34,9 @@ type RoleSpec struct {
 	Role string `json:"role"`          // chain PartyType without prefix
 	Min  int    `json:"min,omitempty"` // 0 means 1
 	Max  int    `json:"max,omitempty"` // 0 means Min
+	// Optional allows an agreement without anybody in the role. Such a role has
+	// no Min, and answers for no record: the chain wants who does to be there.
+	Optional bool `json:"optional,omitempty"`
 }
 
 // ScopeSpecification describes a kind of scope. Publishing writes it to the
@@ -46,6 +54,18 @@ type ValueSpec struct {
 	Type      string `json:"type"`                 // name of the type, on chain as type_name
 	MediaType string `json:"media_type,omitempty"` // "application/json" (the default) is canonicalised
 	Optional  bool   `json:"optional,omitempty"`
+	// Schema is a JSON Schema that a JSON value must fit, an object. The host
+	// checks a value before the contract sees it.
+	Schema json.RawMessage `json:"schema,omitempty"`
+}
+
+// Condition decides whether the functions may run: it makes no record, and
+// passes or fails. It reads only what some function reads too, so that each
+// value on which the outcome rests stands among the inputs of a record.
+type Condition struct {
+	Name     string   `json:"name"`               // no function's
+	Inputs   []string `json:"inputs,omitempty"`   // names among Manifest.Inputs
+	Existing []string `json:"existing,omitempty"` // names among Manifest.Existing
 }
 
 // Function makes one record.
@@ -55,16 +75,21 @@ type Function struct {
 	Inputs   []string   `json:"inputs,omitempty"`   // names among Manifest.Inputs
 	Existing []string   `json:"existing,omitempty"` // names among Manifest.Existing
 	Record   RecordSpec `json:"record"`
-	// SkipIf names an existing record; the function is skipped when the scope has it.
+	// SkipIf names an optional existing record; the function is skipped when the
+	// scope has it.
 	SkipIf string `json:"skip_if,omitempty"`
+	// SkipWithout names an optional input or existing record; the function is
+	// skipped when it isn't there.
+	SkipWithout string `json:"skip_without,omitempty"`
 }
 
 // RecordSpec is the output of a function.
 type RecordSpec struct {
-	Name      string  `json:"name"`
-	Type      string  `json:"type"`
-	MediaType string  `json:"media_type,omitempty"` // "application/json" is the default
-	Index     []Index `json:"index,omitempty"`      // nothing is indexed unless listed
+	Name      string          `json:"name"`
+	Type      string          `json:"type"`
+	MediaType string          `json:"media_type,omitempty"` // "application/json" is the default
+	Schema    json.RawMessage `json:"schema,omitempty"`     // that a JSON record must fit, as in ValueSpec
+	Index     []Index         `json:"index,omitempty"`      // nothing is indexed unless listed
 }
 
 // Index makes one field of a JSON record searchable.

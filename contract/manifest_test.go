@@ -9,21 +9,27 @@ import (
 	"github.com/affiliate-node/affiliate/contract"
 )
 
+// object is a schema with names and values that a manifest may not have.
+var object = json.RawMessage(`{"type":"object","properties":{"Name":{"const":null},"abi":{}},"required":["Name"]}`)
+
+// manifest uses everything that there is.
 func manifest() contract.Manifest {
 	return contract.Manifest{
 		ABI: contract.ABI, Name: "loan", Version: "1.0.0",
-		Roles: []contract.RoleSpec{{Role: "OWNER"}, {Role: "GENERIC_6", Min: 1, Max: 3}},
+		Roles: []contract.RoleSpec{{Role: "OWNER"}, {Role: "GENERIC_6", Min: 1, Max: 3}, {Role: "CUSTODIAN", Optional: true}},
 		ScopeSpecifications: []contract.ScopeSpecification{
 			{ID: "6c6f616e-0000-4000-8000-000000000001", Name: "loan", Description: "A loan.", Roles: []string{"OWNER"}},
 		},
-		Inputs: []contract.ValueSpec{{Name: "a", Type: "A"}, {Name: "b", Type: "B", MediaType: "application/pdf", Optional: true}},
+		Inputs: []contract.ValueSpec{{Name: "a", Type: "A", Schema: object}, {Name: "b", Type: "B", MediaType: "application/pdf", Optional: true}},
 		Existing: []contract.ValueSpec{
-			{Name: "terms", Type: "T"}, {Name: "old", Type: "T", Optional: true},
+			{Name: "terms", Type: "T", Schema: object}, {Name: "old", Type: "T", Optional: true},
 		},
+		Conditions: []contract.Condition{{Name: "c", Inputs: []string{"a", "b"}, Existing: []string{"terms"}}, {Name: "d"}},
+		Limits:     contract.Limits{Memory: 64 << 20, Fuel: 5, Output: 1 << 20},
 		Functions: []contract.Function{
 			{Name: "f", Role: "OWNER", Inputs: []string{"a", "b"}, Existing: []string{"terms"}, SkipIf: "old",
-				Record: contract.RecordSpec{Name: "r", Type: "R", Index: []contract.Index{{Field: "x"}, {Field: "y", Path: "p/q"}}}},
-			{Name: "g", Role: "GENERIC_6", Inputs: []string{"b"}, Record: contract.RecordSpec{Name: "s", Type: "S", MediaType: "image/svg+xml"}},
+				Record: contract.RecordSpec{Name: "r", Type: "R", Schema: object, Index: []contract.Index{{Field: "x"}, {Field: "y", Path: "p/q"}}}},
+			{Name: "g", Role: "GENERIC_6", Inputs: []string{"b"}, SkipWithout: "b", Record: contract.RecordSpec{Name: "s", Type: "S", MediaType: "image/svg+xml"}},
 		},
 	}
 }
@@ -58,6 +64,20 @@ func TestParseIsStrict(t *testing.T) {
 		{`"abi":1`, `"abi":1.5`, "abi"},
 		{`{"abi"`, `[{"abi"`, "manifest"},
 		{`"version":"1.0.0"`, `"version":"1.0.0"}{"x":1`, "manifest"},
+		{`"limits":{`, `"limits":{"Memory":65536,`, "Memory"},
+		{`"limits":{`, `"limits":{"time":1,`, "time"},
+		{`"fuel":5`, `"fuel":1e3`, "fuel"},
+		{`"fuel":5`, `"fuel":null`, "null"},
+		{`"fuel":5`, `"fuel":9223372036854775808`, "fuel"},
+		{`{"name":"d"}`, `"d"`, "conditions"},
+		{`{"name":"d"}`, `{"name":"d","role":"OWNER"}`, "role"},
+		{`{"name":"d"}`, `null`, "null"},
+		{`"schema":{`, `"Schema":{`, "Schema"},
+		{`"schema":{`, `"schema":true,"schema2":{`, "schema2"},
+		{`"schema":` + string(object), `"schema":true`, "JSON object"},
+		{`"schema":` + string(object), `"schema":null`, "null"},
+		{`"schema":` + string(object), `"schema":[{}]`, "JSON object"},
+		{`"schema":` + string(object), `"schema":"{}"`, "JSON object"},
 	} {
 		bad := strings.Replace(string(doc), c[0], c[1], 1)
 		if bad == string(doc) {
@@ -83,7 +103,6 @@ func TestValidateRefuses(t *testing.T) {
 		"spaces around it":               func(m *m) { m.Version = " 1" },
 		"version has 0":                  func(m *m) { m.Version = "" },
 		"hash is":                        func(m *m) { m.Hash = "md5" },
-		"conditions":                     func(m *m) { m.Conditions = []string{"x"} },
 		"roles: 0 of them":               func(m *m) { m.Roles = nil },
 		"not a role of the chain":        func(m *m) { m.Roles[0].Role = "PARTY_TYPE_OWNER" },
 		"impossible":                     func(m *m) { m.Roles[1].Min = 4 },
@@ -108,6 +127,9 @@ func TestValidateRefuses(t *testing.T) {
 		`no input "terms"`:               func(m *m) { m.Functions[0].Inputs[0] = "terms" },
 		`no existing record "a"`:         func(m *m) { m.Functions[0].Existing[0] = "a" },
 		`"b" is there twice`:             func(m *m) { m.Functions[0].Inputs[0] = "b" },
+		"optional, so it can't have min": func(m *m) { m.Roles[1].Optional = true },
+		`"CUSTODIAN" is optional`:        func(m *m) { m.Functions[0].Role = "CUSTODIAN" },
+		"all of them are optional":       func(m *m) { m.Roles = []contract.RoleSpec{{Role: "OWNER", Optional: true}} },
 		`skip_if: "terms"`:               func(m *m) { m.Functions[0].SkipIf = "terms" },
 		`skip_if: "nothing"`:             func(m *m) { m.Functions[0].SkipIf = "nothing" },
 		`functions: "f" is there twice`:  func(m *m) { m.Functions[1].Name = "f" },
@@ -144,25 +166,4 @@ func TestIndexFields(t *testing.T) {
 			t.Errorf("%q has fields %v", doc, got)
 		}
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	doc, err := json.Marshal(manifest())
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(doc)
-	f.Add([]byte(`{"abi":1,"roles":[{"role":null}]}`))
-	f.Fuzz(func(t *testing.T, doc []byte) {
-		m, err := contract.Parse(doc)
-		if err != nil {
-			return
-		}
-		if err := m.Validate(); err != nil {
-			t.Errorf("%q was parsed, but: %v", doc, err)
-		}
-		for _, fn := range m.Functions {
-			contract.IndexFields(fn.Record, doc)
-		}
-	})
 }

@@ -38,11 +38,16 @@ func Parse(doc []byte) (Manifest, error) {
 }
 
 // exactNames refuses a member whose name differs in case from the field that
-// encoding/json would put it into, and null, which it would pass over.
+// encoding/json would put it into, and null, which it would pass over. A schema
+// is a document of its own, with names and nulls of its own.
 func exactNames(tree any, t reflect.Type) error {
-	switch v := tree.(type) {
-	case nil:
+	if tree == nil {
 		return errors.New("null is not a value of any field")
+	}
+	if t == reflect.TypeFor[json.RawMessage]() {
+		return nil
+	}
+	switch v := tree.(type) {
 	case []any:
 		for _, e := range v {
 			if err := exactNames(e, t.Elem()); err != nil {

@@ -3,14 +3,17 @@ package contract
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
-// Contract is what an author writes: the manifest, and a handler for each of
-// its functions.
+// Contract is what an author writes: the manifest, a handler for each of its
+// functions, and a check for each of its conditions.
 type Contract struct {
-	Manifest  Manifest
-	Functions map[string]Handler // by Function.Name
+	Manifest   Manifest
+	Functions  map[string]Handler // by Function.Name
+	Conditions map[string]Check   // by Condition.Name
 }
 
 // Handler makes one record. What it returns becomes the record: []byte as it
@@ -19,6 +22,42 @@ type Contract struct {
 // can rely on. A handler sees nothing but the Call and must not depend on
 // anything else.
 type Handler func(c *Call) (any, error)
+
+// Check decides a condition: nil lets the agreement go on, an error ends it as
+// FAIL before any function runs. Make it with Fail, as in a Handler.
+type Check func(c *Call) error
+
+// Validate checks the manifest, and that every function has its handler and
+// every condition its check. One that the manifest doesn't list is an error too:
+// it would never run.
+func (c Contract) Validate() error { return first(c.Manifest.Validate(), c.complete()) }
+
+func (c Contract) complete() error {
+	functions, conditions := map[string]bool{}, map[string]bool{}
+	for _, f := range c.Manifest.Functions {
+		functions[f.Name] = true
+		if c.Functions[f.Name] == nil {
+			return fmt.Errorf("the contract has no handler for %s", f.Name)
+		}
+	}
+	for _, k := range c.Manifest.Conditions {
+		conditions[k.Name] = true
+		if c.Conditions[k.Name] == nil {
+			return fmt.Errorf("the contract has no check for the condition %s", k.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Functions)) {
+		if !functions[name] {
+			return fmt.Errorf("the manifest has no function %s, so its handler would never run", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Conditions)) {
+		if !conditions[name] {
+			return fmt.Errorf("the manifest has no condition %s, so its check would never run", name)
+		}
+	}
+	return nil
+}
 
 // Failure is a FAIL: a stable code for programs and a message for people.
 type Failure struct {
@@ -82,7 +121,7 @@ type Host interface {
 	Log(line string)
 }
 
-// Call is one run of one function.
+// Call is one run of one function or condition.
 type Call struct{ host Host }
 
 // NewCall makes the call that a handler gets.

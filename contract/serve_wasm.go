@@ -37,6 +37,9 @@ func Serve(c Contract) Contract {
 
 //go:wasmexport describe
 func describe() {
+	if err := served.complete(); err != nil {
+		fail(AsFailure(err))
+	}
 	manifest, err := json.Marshal(served.Manifest)
 	if err != nil {
 		fail(AsFailure(err))
@@ -44,16 +47,26 @@ func describe() {
 	output(manifest)
 }
 
+// invoke runs a function, or a condition: those are counted on after the
+// functions, and give no output.
+//
 //go:wasmexport invoke
-func invoke(function int32) {
-	if function < 0 || int(function) >= len(served.Manifest.Functions) {
-		fail(&Failure{CodeError, "the contract has no such function"})
+func invoke(index int32) {
+	m, n := served.Manifest, int(index)
+	switch {
+	case n >= 0 && n < len(m.Functions):
+		run(served.Functions[m.Functions[n].Name])
+	case n >= 0 && n-len(m.Functions) < len(m.Conditions):
+		check := served.Conditions[m.Conditions[n-len(m.Functions)].Name]
+		if err := check(NewCall(wasmHost{})); err != nil {
+			fail(AsFailure(err))
+		}
+	default:
+		fail(&Failure{CodeError, "the contract has no such function or condition"})
 	}
-	name := served.Manifest.Functions[function].Name
-	handler := served.Functions[name]
-	if handler == nil {
-		fail(&Failure{CodeError, "the contract has no handler for " + name})
-	}
+}
+
+func run(handler Handler) {
 	result, err := handler(NewCall(wasmHost{}))
 	if err != nil {
 		fail(AsFailure(err))

@@ -5,24 +5,24 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Limits of a manifest. The lengths fit those of the chain's specifications.
 const (
-	MaxName        = 200  // bytes of a contract's or a scope specification's name, and of a type
-	MaxVersion     = 50   // bytes
-	MaxDescription = 2000 // bytes
-	MaxIdentifier  = 64   // bytes of the name of a function, an input, a record or an indexed field
-	MaxMediaType   = 100  // bytes
-	MaxPath        = 200  // bytes of an index's path
-	MaxRoles       = 16   // roles
-	MaxParties     = 32   // parties of all roles
-	MaxScopeSpecs  = 16   // scope specifications
-	MaxValues      = 32   // inputs, and likewise existing records
-	MaxFunctions   = 32   // functions
-	MaxIndexes     = 32   // indexed fields of a record
+	MaxName        = 200      // bytes of a contract's or a scope specification's name, and of a type
+	MaxVersion     = 50       // bytes
+	MaxDescription = 2000     // bytes
+	MaxIdentifier  = 64       // bytes of the name of a function, an input, a record or an indexed field
+	MaxMediaType   = 100      // bytes
+	MaxPath        = 200      // bytes of an index's path
+	MaxRoles       = 16       // roles
+	MaxParties     = 32       // parties of all roles
+	MaxScopeSpecs  = 16       // scope specifications
+	MaxValues      = 32       // inputs, and likewise existing records
+	MaxFunctions   = 32       // functions
+	MaxConditions  = 32       // conditions
+	MaxIndexes     = 32       // indexed fields of a record
+	MaxSchema      = 64 << 10 // bytes of one schema
 )
 
 // The values of Manifest.Hash.
@@ -47,6 +47,9 @@ func (r RecordSpec) JSON() bool { return r.MediaType == "" || r.MediaType == Med
 
 // Range gives how many parties must and may hold the role.
 func (r RoleSpec) Range() (least, most int) {
+	if r.Optional {
+		return 0, max(r.Max, 1)
+	}
 	least = max(r.Min, 1)
 	return least, max(r.Max, least)
 }
@@ -60,9 +63,6 @@ func (m Manifest) Validate() error {
 	if m.ABI != ABI {
 		return fmt.Errorf("abi is %d; this host knows %d", m.ABI, ABI)
 	}
-	if len(m.Conditions) > 0 {
-		return errors.New("conditions: this host doesn't check any yet, so it refuses a contract that relies on them")
-	}
 	if m.Hash != "" && m.Hash != HashSalted && m.Hash != HashPlain {
 		return fmt.Errorf("hash is %q; want %q or %q", m.Hash, HashSalted, HashPlain)
 	}
@@ -75,6 +75,8 @@ func (m Manifest) Validate() error {
 		within("inputs", m.Inputs, (Manifest).value, m, 0, MaxValues),
 		within("existing", m.Existing, (Manifest).value, m, 0, MaxValues),
 		within("functions", m.Functions, (Manifest).function, m, 1, MaxFunctions),
+		within("conditions", m.Conditions, (Manifest).condition, m, 0, MaxConditions),
+		m.Limits.validate(),
 		m.names(),
 		m.uses(),
 	)
@@ -110,6 +112,9 @@ func (m Manifest) role(r RoleSpec) error {
 	if r.Min < 0 || r.Max < 0 || (r.Max != 0 && r.Max < max(r.Min, 1)) {
 		return fmt.Errorf("min %d and max %d are impossible", r.Min, r.Max)
 	}
+	if r.Optional && r.Min > 0 {
+		return fmt.Errorf("role %s is optional, so it can't have min %d; leave one of them out", r.Role, r.Min)
+	}
 	return nil
 }
 
@@ -121,6 +126,9 @@ func (m Manifest) parties() error {
 		}
 		least, _ := r.Range()
 		total += least
+	}
+	if total == 0 {
+		return errors.New("roles: all of them are optional; the chain wants one that isn't")
 	}
 	if total > MaxParties {
 		return fmt.Errorf("roles: %d parties; at most %d are allowed", total, MaxParties)
@@ -146,41 +154,62 @@ func (m Manifest) scopeSpecification(s ScopeSpecification) error {
 }
 
 func (m Manifest) value(v ValueSpec) error {
-	return first(identifier("name", v.Name), typeName(v.Type), mediaType(v.MediaType))
+	return first(identifier("name", v.Name), typeName(v.Type), mediaType(v.MediaType), schema(v.Schema, v.JSON()))
 }
 
 func (m Manifest) function(f Function) error {
-	if !slices.ContainsFunc(m.Roles, func(r RoleSpec) bool { return r.Role == f.Role }) {
+	i := slices.IndexFunc(m.Roles, func(r RoleSpec) bool { return r.Role == f.Role })
+	if i < 0 {
 		return fmt.Errorf("role %q is not among the contract's roles", f.Role)
 	}
-	err := first(
-		identifier("name", f.Name),
-		m.record(f.Record),
-		unique("inputs", f.Inputs, func(s string) string { return s }),
-		unique("existing", f.Existing, func(s string) string { return s }),
-	)
-	if err != nil {
+	if m.Roles[i].Optional {
+		return fmt.Errorf("role %q is optional; who answers for a record must be there", f.Role)
+	}
+	return first(identifier("name", f.Name), m.record(f.Record), m.reads(f.Inputs, f.Existing), m.skipRules(f))
+}
+
+// condition lets a condition read only what some function reads too. The inputs
+// of a record are attested and on the chain; what only a condition read would
+// decide without being there.
+func (m Manifest) condition(c Condition) error {
+	if err := first(identifier("name", c.Name), m.reads(c.Inputs, c.Existing)); err != nil {
 		return err
 	}
-	for _, name := range f.Inputs {
-		if !named(m.Inputs, name) {
-			return fmt.Errorf("inputs: the contract has no input %q", name)
+	for _, name := range slices.Concat(c.Inputs, c.Existing) {
+		if !m.read(name) {
+			return fmt.Errorf("no function reads %q, so a condition can't either", name)
 		}
-	}
-	for _, name := range f.Existing {
-		if !named(m.Existing, name) {
-			return fmt.Errorf("existing: the contract has no existing record %q", name)
-		}
-	}
-	i := slices.IndexFunc(m.Existing, func(v ValueSpec) bool { return v.Name == f.SkipIf })
-	if f.SkipIf != "" && (i < 0 || !m.Existing[i].Optional) {
-		return fmt.Errorf("skip_if: %q is not an optional existing record of the contract", f.SkipIf)
 	}
 	return nil
 }
 
+// reads checks the names of what a function or a condition sees.
+func (m Manifest) reads(inputs, existing []string) error {
+	for _, name := range inputs {
+		if !named(m.Inputs, name) {
+			return fmt.Errorf("inputs: the contract has no input %q", name)
+		}
+	}
+	for _, name := range existing {
+		if !named(m.Existing, name) {
+			return fmt.Errorf("existing: the contract has no existing record %q", name)
+		}
+	}
+	return first(
+		unique("inputs", inputs, func(s string) string { return s }),
+		unique("existing", existing, func(s string) string { return s }),
+	)
+}
+
+// read tells whether a function sees the input or existing record.
+func (m Manifest) read(name string) bool {
+	return slices.ContainsFunc(m.Functions, func(f Function) bool {
+		return slices.Contains(f.Inputs, name) || slices.Contains(f.Existing, name)
+	})
+}
+
 func (m Manifest) record(r RecordSpec) error {
-	if err := first(identifier("name", r.Name), typeName(r.Type), mediaType(r.MediaType)); err != nil {
+	if err := first(identifier("name", r.Name), typeName(r.Type), mediaType(r.MediaType), schema(r.Schema, r.JSON())); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	if len(r.Index) > MaxIndexes || (len(r.Index) > 0 && !r.JSON()) {
@@ -203,22 +232,33 @@ func (m Manifest) names() error {
 		unique("scope_specifications", m.ScopeSpecifications, func(s ScopeSpecification) string { return s.ID }),
 		unique("inputs and existing", slices.Concat(m.Inputs, m.Existing), name),
 		unique("functions", m.Functions, func(f Function) string { return f.Name }),
+		m.conditionNames(),
 		unique("records", m.Functions, func(f Function) string { return f.Record.Name }),
 	)
+}
+
+// conditionNames checks that a name means one function or one condition: a
+// result says by its name alone whose it is.
+func (m Manifest) conditionNames() error {
+	for _, c := range m.Conditions {
+		if slices.ContainsFunc(m.Functions, func(f Function) bool { return f.Name == c.Name }) {
+			return fmt.Errorf("conditions: %q is the name of a function", c.Name)
+		}
+	}
+	return unique("conditions", m.Conditions, func(c Condition) string { return c.Name })
 }
 
 // uses checks that every input and existing record serves a function: nobody
 // should have to send data that nothing reads.
 func (m Manifest) uses() error {
 	for _, v := range m.Inputs {
-		if !slices.ContainsFunc(m.Functions, func(f Function) bool { return slices.Contains(f.Inputs, v.Name) }) {
+		if !m.read(v.Name) {
 			return fmt.Errorf("inputs: no function reads %q", v.Name)
 		}
 	}
 	for _, v := range m.Existing {
-		if !slices.ContainsFunc(m.Functions, func(f Function) bool {
-			return f.SkipIf == v.Name || slices.Contains(f.Existing, v.Name)
-		}) {
+		rules := func(f Function) bool { return f.SkipIf == v.Name || f.SkipWithout == v.Name }
+		if !m.read(v.Name) && !slices.ContainsFunc(m.Functions, rules) {
 			return fmt.Errorf("existing: no function reads %q", v.Name)
 		}
 	}
@@ -227,77 +267,4 @@ func (m Manifest) uses() error {
 
 func named(values []ValueSpec, name string) bool {
 	return slices.ContainsFunc(values, func(v ValueSpec) bool { return v.Name == name })
-}
-
-func unique[T any](what string, list []T, key func(T) string) error {
-	seen := make(map[string]bool, len(list))
-	for _, e := range list {
-		if seen[key(e)] {
-			return fmt.Errorf("%s: %q is there twice", what, key(e))
-		}
-		seen[key(e)] = true
-	}
-	return nil
-}
-
-func text(what, s string, least, most int) error {
-	if len(s) < least || len(s) > most {
-		return fmt.Errorf("%s has %d bytes; between %d and %d are allowed", what, len(s), least, most)
-	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) || strings.TrimSpace(s) != s {
-		return fmt.Errorf("%s has characters that can't be printed, or spaces around it", what)
-	}
-	return nil
-}
-
-// identifier checks a name that programs use: a letter, then letters, digits,
-// "_", "-" and ".".
-func identifier(what, s string) error {
-	if s == "" || len(s) > MaxIdentifier {
-		return fmt.Errorf("%s has %d bytes; between 1 and %d are allowed", what, len(s), MaxIdentifier)
-	}
-	for i, b := range []byte(s) {
-		letter := 'a' <= b|0x20 && b|0x20 <= 'z'
-		if !letter && (i == 0 || !strings.ContainsRune("0123456789_-.", rune(b))) {
-			return fmt.Errorf("%s %q: want a letter, then letters, digits, dots, _ and -", what, s)
-		}
-	}
-	return nil
-}
-
-func typeName(s string) error {
-	if strings.ContainsRune(s, ' ') {
-		return fmt.Errorf("type %q has a space in it", s)
-	}
-	return text("type", s, 1, MaxName)
-}
-
-// mediaType takes type/subtype in small letters, without parameters.
-func mediaType(s string) error {
-	if s == "" {
-		return nil
-	}
-	major, minor, ok := strings.Cut(s, "/")
-	const chars = "abcdefghijklmnopqrstuvwxyz0123456789.+-_"
-	if !ok || len(s) > MaxMediaType || major == "" || minor == "" || strings.Trim(major, chars)+strings.Trim(minor, chars) != "" {
-		return fmt.Errorf("media_type %q: want a form such as application/pdf", s)
-	}
-	return nil
-}
-
-// uuid takes the 36-character form in small letters, so that a specification
-// has one spelling.
-func uuid(s string) error {
-	ok := len(s) == 36
-	for i := 0; ok && i < len(s); i++ {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			ok = s[i] == '-'
-		} else {
-			ok = strings.IndexByte("0123456789abcdef", s[i]) >= 0
-		}
-	}
-	if !ok {
-		return fmt.Errorf("id %q is not a UUID in small letters", s)
-	}
-	return nil
 }

@@ -18,17 +18,17 @@ import (
 type Case struct {
 	Inputs   map[string]any
 	Existing map[string]any
-	Parties  []contract.Party // default: one for each role, named after it
+	Parties  []contract.Party // default: one for each role that isn't optional, named after it
 	Invoker  string           // default: the first party
 	Scope    string           // UUID; default: a fixed one
 	Session  string           // UUID; default: a fixed one
 	Time     time.Time        // default: 2 January 2026, 03:04:05 UTC
 }
 
-// Result is what one function made.
+// Result is what one function made, or a condition that failed.
 type Result struct {
-	Function string
-	Record   string
+	Function string // or the condition
+	Record   string // of a function
 	Outcome  agreement.Outcome
 	Content  []byte            // of a PASS; canonical when the record is JSON
 	Failure  *contract.Failure // of a FAIL
@@ -46,11 +46,17 @@ func (r Result) JSON(into any) error {
 	return json.Unmarshal(r.Content, into)
 }
 
-// Run runs the functions of a contract in order, as a host does: each sees
-// only the values that the manifest lists for it, a skip rule is applied, JSON
-// becomes canonical, and the first FAIL ends it. The error is about the
-// manifest or the case.
+// Run checks the conditions and runs the functions of a contract in order, as a
+// host does: each sees only the values that the manifest lists for it, skip
+// rules are applied, JSON becomes canonical, a record over the contract's limit
+// is a FAIL, and the first FAIL ends it. Results are of the functions; of the
+// conditions only one that failed is there, alone. The error is about the
+// contract or the case. Limits of memory and fuel need the real host, and so
+// does the refusal of an agreement in which every function is skipped.
 func Run(c contract.Contract, k Case) ([]Result, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
 	doc, err := json.Marshal(c.Manifest)
 	if err != nil {
 		return nil, fmt.Errorf("writing the manifest: %w", err)
@@ -70,32 +76,68 @@ func Run(c contract.Contract, k Case) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	r := runner{c, inputs, existing, about}
+	if failed, ok := r.conditions(); !ok {
+		return []Result{failed}, nil
+	}
+	return r.functions(), nil
+}
+
+// runner has all that an agreement brings.
+type runner struct {
+	contract                contract.Contract
+	inputs, existing, about map[string][]byte
+}
+
+// conditions returns the first condition that fails, and whether all pass.
+func (r *runner) conditions() (Result, bool) {
+	for _, k := range r.contract.Manifest.Conditions {
+		h := r.host(k.Inputs, k.Existing)
+		if err := r.contract.Conditions[k.Name](contract.NewCall(h)); err != nil {
+			return Result{Function: k.Name, Outcome: agreement.Fail, Failure: contract.AsFailure(err), Log: h.log}, false
+		}
+	}
+	return Result{}, true
+}
+
+func (r *runner) functions() []Result {
 	var results []Result
-	for _, f := range c.Manifest.Functions {
-		handler, ok := c.Functions[f.Name]
-		if !ok {
-			return nil, fmt.Errorf("the contract has no handler for %s", f.Name)
+	for _, f := range r.contract.Manifest.Functions {
+		result := Result{Function: f.Name, Record: f.Record.Name, Outcome: agreement.Skip}
+		if !f.Skipped(r.has) {
+			h := r.host(f.Inputs, f.Existing)
+			result.Outcome, result.Content, result.Failure = r.run(f, h)
+			result.Log = h.log
 		}
-		h := &host{values: [3]map[string][]byte{only(inputs, f.Inputs), only(existing, f.Existing), about}}
-		r := Result{Function: f.Name, Record: f.Record.Name, Outcome: agreement.Skip}
-		if _, skip := existing[f.SkipIf]; !skip {
-			r.Outcome, r.Content, r.Failure = run(handler, h, f.Record)
-		}
-		r.Log = h.log
-		if results = append(results, r); r.Outcome == agreement.Fail {
+		if results = append(results, result); result.Outcome == agreement.Fail {
 			break
 		}
 	}
-	return results, nil
+	return results
 }
 
-func run(handler contract.Handler, h *host, rec contract.RecordSpec) (agreement.Outcome, []byte, *contract.Failure) {
-	result, err := handler(contract.NewCall(h))
+func (r *runner) has(name string) bool {
+	_, input := r.inputs[name]
+	_, existing := r.existing[name]
+	return input || existing
+}
+
+func (r *runner) host(inputs, existing []string) *host {
+	return &host{values: [3]map[string][]byte{only(r.inputs, inputs), only(r.existing, existing), r.about}}
+}
+
+func (r *runner) run(f contract.Function, h *host) (agreement.Outcome, []byte, *contract.Failure) {
+	result, err := r.contract.Functions[f.Name](contract.NewCall(h))
 	if err != nil {
 		return agreement.Fail, nil, contract.AsFailure(err)
 	}
 	content, err := contract.Encode(result)
-	if err == nil && rec.JSON() {
+	if most := r.contract.Manifest.OutputLimit(); err == nil && int64(len(content)) > most {
+		return agreement.Fail, nil, &contract.Failure{
+			Code: "OUTPUT_LIMIT", Message: fmt.Sprintf("the record has %d bytes; at most %d are allowed", len(content), most),
+		}
+	}
+	if err == nil && f.Record.JSON() {
 		content, err = agreement.Canonical(content)
 	}
 	if err != nil {
@@ -134,6 +176,9 @@ func values(what string, specs []contract.ValueSpec, given map[string]any) (map[
 func (k Case) context(m contract.Manifest) (map[string][]byte, error) {
 	if k.Parties == nil {
 		for _, r := range m.Roles {
+			if r.Optional {
+				continue
+			}
 			k.Parties = append(k.Parties, contract.Party{Address: "tp1" + r.Role, Role: r.Role})
 		}
 	}

@@ -1,6 +1,7 @@
 package contracttest_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -9,6 +10,9 @@ import (
 	"github.com/affiliate-node/affiliate/contract"
 	"github.com/affiliate-node/affiliate/contract/contracttest"
 )
+
+// twice is JSON that has no canonical form.
+var twice = json.RawMessage(`{"n":1,"n":2}`)
 
 type input struct {
 	N int `json:"n"`
@@ -79,7 +83,7 @@ func TestRunFails(t *testing.T) {
 		contract.CodeError:        func(*contract.Call) (any, error) { return nil, errors.New("plain") },
 		contract.CodeInputMissing: func(c *contract.Call) (any, error) { return nil, c.Input("raw").JSON(new(input)) },
 		contract.CodeInputInvalid: func(c *contract.Call) (any, error) { return nil, c.Input("in").JSON(new([]int)) },
-		"BAD_OUTPUT":              func(*contract.Call) (any, error) { return 1.5, nil },
+		"BAD_OUTPUT":              func(*contract.Call) (any, error) { return twice, nil },
 	} {
 		results := run(t, handler, contracttest.Case{})
 		if len(results) != 1 || results[0].Outcome != agreement.Fail || results[0].Failure.Code != want {
@@ -111,7 +115,7 @@ func TestRunRefusesTheCase(t *testing.T) {
 	for want, k := range map[string]contracttest.Case{
 		"needs the input":   {Inputs: map[string]any{}},
 		"has no input":      {Inputs: map[string]any{"in": 1, "im": 2}},
-		"fraction":          {Inputs: map[string]any{"in": 1.5}},
+		"the input \"in\":": {Inputs: map[string]any{"in": twice}},
 		"has no existing":   {Inputs: map[string]any{"in": 1}, Existing: map[string]any{"x": 1}},
 		"writing the recor": {Inputs: map[string]any{"in": func() {}}},
 	} {
