@@ -103,7 +103,9 @@ func wantSpecs(s Specification, owner string) (specs, error) {
 	return want, nil
 }
 
-// contractRoles lists each role as often as the contract wants it at least.
+// contractRoles lists each role as often as the contract wants it at least:
+// the chain takes parties beyond those, but wants every one of those. So an
+// optional role isn't there.
 func contractRoles(rs []contract.RoleSpec) ([]mdtypes.PartyType, error) {
 	var out []mdtypes.PartyType
 	for _, r := range rs {
@@ -111,7 +113,8 @@ func contractRoles(rs []contract.RoleSpec) ([]mdtypes.PartyType, error) {
 		if err != nil {
 			return nil, err
 		}
-		for range max(r.Min, 1) {
+		least, _ := r.Range()
+		for range least {
 			out = append(out, t)
 		}
 	}

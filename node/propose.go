@@ -239,7 +239,21 @@ func (n *Node) draftData(ctx context.Context, t *affiliatev1.Terms, req *affilia
 	seal := func(content []byte, mediaType string) (*affiliatev1.ObjectRef, error) {
 		return n.seal(ctx, content, mediaType, probe.id.String(), audience, required)
 	}
-	if t.Inputs, err = n.draftInputs(req.Inputs, m, seal); err != nil {
+	given, err := givenInputs(req.Inputs, m)
+	if err != nil {
+		return err
+	}
+	err = checkRuns(m, func(name string) bool { // before anything is sealed
+		recorded := false
+		if onChain != nil {
+			_, recorded = onChain.Records[name]
+		}
+		return recorded || given[name] != nil
+	})
+	if err != nil {
+		return err
+	}
+	if t.Inputs, err = n.draftInputs(given, m, seal); err != nil {
 		return err
 	}
 	if t.Existing, err = n.draftExisting(ctx, &probe, m, onChain, audience, required); err != nil {
@@ -251,7 +265,9 @@ func (n *Node) draftData(ctx context.Context, t *affiliatev1.Terms, req *affilia
 
 type sealer func(content []byte, mediaType string) (*affiliatev1.ObjectRef, error)
 
-func (n *Node) draftInputs(inputs []*affiliatev1.ProposedInput, m contract.Manifest, seal sealer) ([]*affiliatev1.InputRef, error) {
+// givenInputs finds the inputs of a request by name: all that the contract
+// needs, and nothing else.
+func givenInputs(inputs []*affiliatev1.ProposedInput, m contract.Manifest) (map[string]*affiliatev1.ProposedInput, error) {
 	given := map[string]*affiliatev1.ProposedInput{}
 	for _, in := range inputs {
 		if given[in.Name] != nil || !slices.ContainsFunc(m.Inputs, func(s contract.ValueSpec) bool { return s.Name == in.Name }) {
@@ -260,12 +276,16 @@ func (n *Node) draftInputs(inputs []*affiliatev1.ProposedInput, m contract.Manif
 		}
 		given[in.Name] = in
 	}
-	for _, spec := range m.Inputs { // before anything is sealed
+	for _, spec := range m.Inputs {
 		if given[spec.Name] == nil && !spec.Optional {
 			return nil, agreement.Errorf(agreement.CodeMissingInput, "input %q is missing", spec.Name).
 				WithHint("give it with --input %s=@FILE; its type is %s, %s", spec.Name, spec.Type, mediaTypeOf(spec.MediaType))
 		}
 	}
+	return given, nil
+}
+
+func (n *Node) draftInputs(given map[string]*affiliatev1.ProposedInput, m contract.Manifest, seal sealer) ([]*affiliatev1.InputRef, error) {
 	var out []*affiliatev1.InputRef
 	for _, spec := range m.Inputs {
 		in := given[spec.Name]

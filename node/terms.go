@@ -220,7 +220,12 @@ func (t *terms) checkContract(m contract.Manifest) error {
 	if err := checkNames("input", agreement.CodeMissingInput, t.Inputs, m.Inputs, m.Hash); err != nil {
 		return err
 	}
-	return checkNames("existing record", agreement.CodeMissingRecord, t.Existing, m.Existing, "")
+	if err := checkNames("existing record", agreement.CodeMissingRecord, t.Existing, m.Existing, ""); err != nil {
+		return err
+	}
+	return checkRuns(m, func(name string) bool {
+		return slices.ContainsFunc(slices.Concat(t.Inputs, t.Existing), func(in *affiliatev1.InputRef) bool { return in.Name == name })
+	})
 }
 
 func sameUUID(s string, u agreement.UUID) bool {
@@ -261,7 +266,11 @@ func bounds(low, high int) string {
 func roleNames(m contract.Manifest) string {
 	var names []string
 	for _, r := range m.Roles {
-		names = append(names, r.Role)
+		name := r.Role
+		if r.Optional {
+			name += " (optional)"
+		}
+		names = append(names, name)
 	}
 	return strings.Join(names, ", ")
 }
@@ -302,7 +311,7 @@ func (t *terms) checkScope(onChain *chainclient.Scope, m contract.Manifest) erro
 		if len(t.Existing) > 0 {
 			return agreement.Errorf(agreement.CodeMissingRecord, "a new scope has no records, and the terms name some")
 		}
-		return nil
+		return t.checkOwners(m)
 	}
 	if onChain == nil {
 		return agreement.Errorf(agreement.CodeNotFound, "scope %s isn't on chain", chainclient.ScopeAddress(t.scope))

@@ -169,6 +169,24 @@ func TestTermsFitTheContract(t *testing.T) {
 		{"an existing record that it doesn't read", func(m *affiliatev1.Terms, _ *contract.Manifest) {
 			m.Existing = append(m.Existing, sampleInput("in", 7))
 		}, agreement.CodeUnexpectedInput},
+		{"an optional role", func(_ *affiliatev1.Terms, m *contract.Manifest) {
+			m.Roles = append(m.Roles, contract.RoleSpec{Role: "CUSTODIAN", Optional: true})
+		}, ""},
+		{"a party in an optional role", func(t *affiliatev1.Terms, m *contract.Manifest) {
+			m.Roles = append(m.Roles, contract.RoleSpec{Role: "CUSTODIAN", Optional: true})
+			t.Parties = append(t.Parties, party("CUSTODIAN"))
+		}, ""},
+		{"too many in an optional role", func(t *affiliatev1.Terms, m *contract.Manifest) {
+			m.Roles[1] = contract.RoleSpec{Role: "SERVICER", Optional: true}
+			t.Parties = append(t.Parties, party("SERVICER"))
+		}, agreement.CodeUnknownRole},
+		{"some functions skipped", func(_ *affiliatev1.Terms, m *contract.Manifest) {
+			m.Functions = []contract.Function{{Name: "f", SkipWithout: "maybe"}, {Name: "g", SkipIf: "old"}}
+		}, ""},
+		{"all functions skipped", func(t *affiliatev1.Terms, m *contract.Manifest) {
+			m.Functions = []contract.Function{{Name: "f", SkipWithout: "maybe"}, {Name: "g", SkipIf: "old"}}
+			t.Existing = append(t.Existing, sampleInput("old", 7))
+		}, agreement.CodeBadRequest},
 		{"a required record missing", func(_ *affiliatev1.Terms, m *contract.Manifest) { m.Existing[0].Optional = false }, agreement.CodeMissingRecord},
 	} {
 		m, spec := sampleTerms(), sampleManifest()
@@ -198,6 +216,10 @@ func TestTermsFitTheScope(t *testing.T) {
 		{"new, with records that it can't have", false, func(m *affiliatev1.Terms) {
 			m.Existing = []*affiliatev1.InputRef{sampleInput("old", 7)}
 		}, agreement.CodeMissingRecord},
+		{"new, without an owner that its kind wants", false, func(m *affiliatev1.Terms) {
+			m.Parties = m.Parties[1:]
+			m.Owners = m.Parties
+		}, agreement.CodeUnknownRole},
 		{"new, with data access that is added", false, func(m *affiliatev1.Terms) { m.AddedDataAccess = []string{"tp1d"} }, agreement.CodeBadMessage},
 		{"not there", false, old, agreement.CodeNotFound},
 		{"as it is", true, old, ""},

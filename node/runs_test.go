@@ -1,0 +1,35 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/contract"
+)
+
+// An agreement that would record nothing is refused, and the reasons are named.
+func TestNothingToRecordIsExplained(t *testing.T) {
+	m := contract.Manifest{Name: "loan", Functions: []contract.Function{
+		{Name: "f", SkipIf: "terms"}, {Name: "g", SkipWithout: "rate"}, {Name: "h", SkipWithout: "rate"},
+	}}
+	for there, want := range map[string]string{
+		"":           "", // f runs
+		"terms":      `record: the scope has the record "terms"; there is no "rate"`,
+		"terms rate": "",
+	} {
+		err := checkRuns(m, func(name string) bool { return slices.Contains(strings.Fields(there), name) })
+		if want == "" {
+			if err != nil {
+				t.Errorf("with %q: %v", there, err)
+			}
+			continue
+		}
+		var e *agreement.Error
+		if !errors.As(err, &e) || e.Code != agreement.CodeBadRequest || !strings.HasSuffix(e.Text, want) || e.Hint == "" {
+			t.Errorf("with %q: %v", there, err)
+		}
+	}
+}
