@@ -6,8 +6,8 @@ import "strings"
 const (
 	maxNesting    = 7  // of what is generated inside of one another
 	maxStatements = 5  // in a row
-	leastBudget   = 12 // expressions and statements of a body
-	budgetSpread  = 60
+	leastBudget   = 16 // expressions and statements of a body
+	budgetSpread  = 160
 )
 
 // body is a function while it is written.
@@ -50,7 +50,9 @@ func (m *module) body(index int) []byte {
 	}
 	b.budget = leastBudget + m.n(budgetSpread)
 	b.labels = []label{{types: f.Results}}
-	b.statements()
+	for range b.n(12) {
+		b.statement()
+	}
 	b.values(f.Results)
 	b.emit(opEnd)
 	var groups [][]byte

@@ -51,9 +51,11 @@ func (b *body) value(kind byte) {
 		b.indirectValue(kind)
 	case 16:
 		b.memoryValue(kind)
-	case 17:
-		b.dead(kind)
 	default:
+		if b.rarely(48) {
+			b.dead(kind)
+			return
+		}
 		b.numeric(kind)
 	}
 }
@@ -91,9 +93,9 @@ func (b *body) numeric(kind byte) {
 // address writes an address, mostly within the first pages.
 func (b *body) address() {
 	b.value('i')
-	switch b.n(16) {
-	case 15:
-	case 13, 14:
+	switch b.n(64) {
+	case 63:
+	case 56, 57, 58, 59, 60, 61, 62:
 		b.i32(0x7fff)
 		b.emit(opI32And)
 	default:
@@ -105,10 +107,10 @@ func (b *body) address() {
 func (b *body) access(a access) {
 	b.emit(a.code)
 	b.operand(uleb(b.n(a.width + 1))...)
-	switch b.n(32) {
-	case 31:
+	switch b.n(128) {
+	case 127:
 		b.operand(uleb(0xfffe + b.n(4)*0xffff)...)
-	case 30:
+	case 126:
 		b.operand(uleb(1<<32 - 1 - b.n(4))...)
 	default:
 		b.operand(uleb(b.n(64))...)
@@ -223,7 +225,7 @@ func (b *body) ifOf(results string) {
 // loopOf runs a number of times, unless something in it branches elsewhere.
 func (b *body) loopOf(results string) {
 	count := b.reserve('i')
-	b.i32(1 + b.n(6))
+	b.i32(1 + b.n(10))
 	b.with(opLocalSet, count)
 	params := b.parameters()
 	b.values(params)

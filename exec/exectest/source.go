@@ -10,7 +10,7 @@ import (
 func Seed(number uint64) []byte {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], number)
-	b := make([]byte, 4<<10)
+	b := make([]byte, 16<<10)
 	_, _ = rand.NewChaCha8(key).Read(b) // never fails
 	return b
 }

@@ -265,7 +265,9 @@ func (b *body) odd() {
 	case 0, 1:
 		b.emit(opNop)
 	case 2:
-		b.leave()
+		if b.rarely(4) {
+			b.leave()
+		}
 	case 3: // a passive data segment is forgotten
 		if b.passive != nil {
 			b.emit(0xfc, 9, byte(b.n(len(b.passive)))) //nolint:gosec // small
