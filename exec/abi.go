@@ -3,17 +3,17 @@ package exec
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-)
 
-// signature is a function type: value types, parameters, ':', results.
-type signature string
+	"github.com/affiliate-node/affiliate/exec/module"
+)
 
 // hostFunction is a function that modules can import.
 type hostFunction struct {
-	signature signature
+	signature module.Signature
 	run       func(c *call, m api.Memory, args []uint64) uint64
 }
 
@@ -31,35 +31,30 @@ const (
 // maxValueName is the longest name of a value that a contract asks for, bytes.
 const maxValueName = 256
 
+// What the host takes for its work, in units of fuel. They are part of the
+// engine's rules, as is the cost table of instructions.
+const (
+	costHostCall = 128 // of every call
+	costByte     = 4   // of every byte that is logged or drawn at random
+	// Bytes that are copied cost a unit for every 8.
+	copyShift = 3
+)
+
 // affiliateFunctions are the functions of ABI 1.
 func affiliateFunctions() map[string]hostFunction {
 	return map[string]hostFunction{
-		"size":   {sig("iii:I"), abiSize},
-		"read":   {sig("iiiiii:i"), abiRead},
-		"output": {sig("ii:"), abiOutput},
-		"fail":   {sig("iiii:"), abiFail},
-		"log":    {sig("iii:"), abiLog},
+		"size":   {module.Sig("iii:I"), abiSize},
+		"read":   {module.Sig("iiiiii:i"), abiRead},
+		"output": {module.Sig("ii:"), abiOutput},
+		"fail":   {module.Sig("iiii:"), abiFail},
+		"log":    {module.Sig("iii:"), abiLog},
 	}
-}
-
-// sig writes a signature: i for i32, I for i64.
-func sig(text string) signature {
-	b := []byte(text)
-	for i, c := range b {
-		switch c {
-		case 'i':
-			b[i] = typeI32
-		case 'I':
-			b[i] = typeI64
-		}
-	}
-	return signature(b)
 }
 
 // importSignature tells the type of a function that modules may import.
-func importSignature(module, name string) (signature, bool) {
+func importSignature(from, name string) (module.Signature, bool) {
 	var f hostFunction
-	switch module {
+	switch from {
 	case moduleAffiliate:
 		f = affiliateFunctions()[name]
 	case moduleWASI:
@@ -69,15 +64,19 @@ func importSignature(module, name string) (signature, bool) {
 }
 
 // provide makes a module of host functions.
-func provide(ctx context.Context, r wazero.Runtime, name string, functions map[string]hostFunction) error {
-	b := r.NewHostModuleBuilder(name)
+func provide(ctx context.Context, r wazero.Runtime, from string, functions map[string]hostFunction) error {
+	b := r.NewHostModuleBuilder(from)
 	for name, f := range functions {
 		params, results := valueTypes(f.signature)
 		run := api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
-			r := f.run(callOf(ctx), mod.Memory(), stack)
+			c := callOf(ctx)
+			end := c.trace(from+"."+name, stack[:len(params)])
+			c.charge(costHostCall)
+			r := f.run(c, mod.Memory(), stack)
 			if len(results) > 0 {
 				stack[0] = r
 			}
+			end(r)
 		})
 		b = b.NewFunctionBuilder().WithGoModuleFunction(run, params, results).Export(name)
 	}
@@ -85,7 +84,18 @@ func provide(ctx context.Context, r wazero.Runtime, name string, functions map[s
 	return err
 }
 
-func valueTypes(s signature) (params, results []api.ValueType) {
+// trace notes a call of a traced run, and its result once there is one.
+func (c *call) trace(function string, args []uint64) (end func(result uint64)) {
+	if !c.traced || len(c.calls) == MaxHostCalls {
+		return func(uint64) {}
+	}
+	c.calls = append(c.calls, HostCall{Function: function, Args: slices.Clone(args), Fuel: c.used()})
+	h := &c.calls[len(c.calls)-1]
+	c.asked = ""
+	return func(result uint64) { h.Value, h.Result = c.asked, result }
+}
+
+func valueTypes(s module.Signature) (params, results []api.ValueType) {
 	list := &params
 	for _, t := range []byte(s) {
 		if t == ':' {
@@ -114,7 +124,8 @@ func (c *call) value(m api.Memory, kind, name, length uint64) ([]byte, bool) {
 	if uint32(length) > maxValueName || uint32(kind) >= uint32(len(c.values)) { //nolint:gosec // i32 arguments
 		return nil, false
 	}
-	b, ok := c.values[uint32(kind)][string(view(m, name, length))] //nolint:gosec // checked above
+	c.asked = string(view(m, name, length))
+	b, ok := c.values[uint32(kind)][c.asked] //nolint:gosec // checked above
 	return b, ok
 }
 
@@ -134,6 +145,7 @@ func abiRead(c *call, m api.Memory, a []uint64) uint64 {
 	offset, length := uint64(uint32(a[4])), uint64(uint32(a[5])) //nolint:gosec // i32 arguments
 	b = b[min(offset, uint64(len(b))):]
 	b = b[:min(length, uint64(len(b)), math.MaxInt32)]
+	c.charge(uint64(len(b)) >> copyShift)
 	return uint64(copy(view(m, a[3], uint64(len(b))), b)) //nolint:gosec // a length is never negative
 }
 
@@ -141,11 +153,14 @@ func abiOutput(c *call, m api.Memory, a []uint64) uint64 {
 	switch b := view(m, a[0], a[1]); {
 	case c.initialising:
 		trap("there is no output while the module initialises itself")
+	case c.condition:
+		trap("a condition has no output")
 	case c.done:
 		trap("a second output")
 	case int64(len(b)) > c.outputLimit:
 		c.end(CodeOutputLimit, "an output of %d bytes; at most %d are allowed", len(b), c.outputLimit)
 	default:
+		c.charge(uint64(len(b)) >> copyShift)
 		c.output, c.done = append([]byte{}, b...), true
 	}
 	return 0
@@ -155,6 +170,7 @@ func abiFail(c *call, m api.Memory, a []uint64) uint64 {
 	if c.initialising {
 		trap("a module can't fail while it initialises itself")
 	}
+	c.charge((maxCode + maxMessage) * costByte)
 	message := view(m, a[2], a[3])
 	code, text := cleanCode(string(head(view(m, a[0], a[1]), maxCode+1)), cleanText(string(head(message, maxMessage)), maxMessage))
 	c.end(code, "%s", text)
@@ -163,6 +179,7 @@ func abiFail(c *call, m api.Memory, a []uint64) uint64 {
 
 func abiLog(c *call, m api.Memory, a []uint64) uint64 {
 	line := string(head(view(m, a[1], a[2]), maxLogLine))
+	c.charge(uint64(len(line)) * costByte)
 	switch uint32(a[0]) { //nolint:gosec // i32 argument
 	case 2:
 		line = "warning: " + line

@@ -2,8 +2,11 @@ package exec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
+
+	"github.com/tetratelabs/wazero/api"
 
 	"github.com/affiliate-node/affiliate/contract"
 )
@@ -11,13 +14,15 @@ import (
 // handmade is a contract written by hand: describe gives the manifest, which
 // lies at the start of the memory, and invoke has the body that a test wants.
 type handmade struct {
-	body     []byte // of invoke(function i32), without locals and end
-	locals   []byte // groups of locals; nil: none
-	describe []byte // body of describe instead of giving the manifest
-	memory   []byte // the memory's type; nil: one page, no maximum
-	sections map[byte][]byte
-	record   string // media type of the record; default JSON
-	extra    [][]byte
+	body       []byte // of invoke(function i32), without locals and end
+	locals     []byte // groups of locals; nil: none
+	describe   []byte // body of describe instead of giving the manifest
+	memory     []byte // the memory's type; nil: one page, no maximum
+	sections   map[byte][]byte
+	record     string // media type of the record; default JSON
+	fuel       int64  // 0: ten million units
+	manifestOf func(*contract.Manifest)
+	extra      [][]byte
 }
 
 // Functions that a handmade contract imports, and its own.
@@ -32,19 +37,30 @@ const (
 	fnExtra
 )
 
+// Value types.
+const (
+	typeI32 = api.ValueTypeI32
+	typeI64 = api.ValueTypeI64
+)
+
 const scratch = 4096 // where a body may put its text
 
 func (h handmade) manifest() []byte {
-	doc, err := json.Marshal(contract.Manifest{
+	m := contract.Manifest{
 		ABI: contract.ABI, Name: "handmade", Version: "1",
 		Roles:               []contract.RoleSpec{{Role: "OWNER"}},
 		ScopeSpecifications: []contract.ScopeSpecification{{ID: "61737365-0000-4000-8000-00000000000a", Name: "s", Roles: []string{"OWNER"}}},
+		Limits:              contract.Limits{Memory: 1 << 20, Output: 1 << 16, Fuel: cmp.Or(h.fuel, 10_000_000)},
 		Inputs:              []contract.ValueSpec{{Name: "in", Type: "In", Optional: true}},
 		Existing:            []contract.ValueSpec{{Name: "old", Type: "Old", Optional: true}},
 		Functions: []contract.Function{{
 			Name: "f", Role: "OWNER", Inputs: []string{"in"}, SkipIf: "old", Record: contract.RecordSpec{Name: "r", Type: "R", MediaType: h.record},
 		}},
-	})
+	}
+	if h.manifestOf != nil {
+		h.manifestOf(&m)
+	}
+	doc, err := json.Marshal(m)
 	if err != nil {
 		panic(err)
 	}
@@ -94,9 +110,9 @@ const (
 
 func sections(all map[byte][]byte) []byte {
 	out := []byte("\x00asm\x01\x00\x00\x00")
-	for _, s := range sectionOrder {
-		if content := all[s.id]; content != nil {
-			out = append(out, section(s.id, content)...)
+	for _, id := range []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11} {
+		if content := all[id]; content != nil {
+			out = append(out, section(id, content)...)
 		}
 	}
 	return out

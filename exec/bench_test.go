@@ -7,7 +7,7 @@ import (
 
 // BenchmarkLoadCold compiles the loan contract each time.
 func BenchmarkLoadCold(b *testing.B) {
-	wasm := module(b, "loan")
+	wasm := example(b, "loan")
 	dir := b.TempDir()
 	b.SetBytes(int64(len(wasm)))
 	for i := 0; b.Loop(); i++ {
@@ -20,7 +20,7 @@ func BenchmarkLoadCold(b *testing.B) {
 
 // BenchmarkLoadCached loads the loan contract as a restarted node does.
 func BenchmarkLoadCached(b *testing.B) {
-	wasm := module(b, "loan")
+	wasm := example(b, "loan")
 	dir := b.TempDir()
 	load(b, engine(b, Config{CacheDir: dir}), "loan")
 	b.SetBytes(int64(len(wasm)))
@@ -35,12 +35,12 @@ func BenchmarkLoadCached(b *testing.B) {
 	}
 }
 
-// BenchmarkAdmit checks the loan contract.
-func BenchmarkAdmit(b *testing.B) {
-	wasm := module(b, "loan")
+// BenchmarkPrepare checks and rewrites the loan contract.
+func BenchmarkPrepare(b *testing.B) {
+	wasm := example(b, "loan")
 	b.SetBytes(int64(len(wasm)))
 	for b.Loop() {
-		if _, err := admit(wasm, DefaultMemoryLimit); err != nil {
+		if _, err := admit(wasm); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -14,7 +14,7 @@ func files(t *testing.T, dir string) (modules, native []string) {
 	t.Helper()
 	for pattern, list := range map[string]*[]string{"modules/*": &modules, "native/*/*": &native} {
 		var err error
-		if *list, err = filepath.Glob(filepath.Join(dir, "wazero-"+engineVersion, pattern)); err != nil {
+		if *list, err = filepath.Glob(filepath.Join(dir, versionDirectory(), pattern)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestCacheIsClosedToOthers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && filepath.Dir(path) != filepath.Join(dir, "wazero-"+engineVersion, "native") && info.Mode().Perm() != 0o700 {
+		if d.IsDir() && filepath.Dir(path) != filepath.Join(dir, versionDirectory(), "native") && info.Mode().Perm() != 0o700 {
 			t.Errorf("%s has mode %o", path, info.Mode().Perm())
 		}
 		return nil

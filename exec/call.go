@@ -22,33 +22,61 @@ const (
 )
 
 // startTime is what the clocks show while a module initialises itself and in
-// describe: the same for every run, so that one initialised module could serve
-// all of them.
+// describe: the same for every run, so that one initialised module serves all
+// of them.
 var startTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // call is what the host knows about one function's run. One goroutine uses it.
 type call struct {
 	values       [3]map[string][]byte // by kind; what the function may see
 	initialising bool                 // affiliate's functions are closed until _initialize has returned
+	condition    bool                 // there may be no output
 	outputLimit  int64
+	at           int64 // the run's time, ns since 1970; 0: startTime
 
-	now    int64         // what the realtime clock shows, ns since 1970
-	waited int64         // what waiting has added to the monotonic clock, ns
-	random *rand.ChaCha8 // what random_get gives
-	log    logBuffer     // for the author
-	memory *linearMemory // the module's, once there is one
-	output []byte        // the result
-	done   bool          // there is a result
-	fail   *contract.Failure
+	now      int64        // what the realtime clock shows, ns since 1970
+	waited   int64        // what waiting has added to the monotonic clock, ns
+	random   randomStream // what random_get gives
+	log      logBuffer    // for the author
+	instance *instance    // that the call runs in
+	budget   int64        // of fuel
+	output   []byte       // the result
+	done     bool         // there is a result
+	fail     *contract.Failure
+
+	traced bool
+	calls  []HostCall
+	asked  string // the name of the value that was asked for last
 }
 
-// newCall makes the call of a function; the seed decides its random stream.
-func newCall(seed agreement.Hash, outputLimit, logLimit int64) *call {
+// randomStream is a stream that is the same in every run.
+type randomStream struct{ chacha rand.ChaCha8 }
+
+// newRandomStream seeds a stream from a module's hash.
+func newRandomStream(module agreement.Hash) randomStream {
+	return randomStream{*rand.NewChaCha8(sha256.Sum256(append([]byte("affiliate/random/1\x00"), module[:]...)))}
+}
+
+// newCall makes the call of a function.
+func newCall(start *snapshot, outputLimit, logLimit int64) *call {
 	return &call{
 		outputLimit: outputLimit,
-		now:         startTime.UnixNano(),
-		random:      rand.NewChaCha8(sha256.Sum256(append([]byte("affiliate/random/1\x00"), seed[:]...))),
-		log:         logBuffer{left: int(logLimit)},
+		now:         startTime.UnixNano(), waited: start.waited, random: start.random,
+		log: logBuffer{left: int(logLimit)},
+	}
+}
+
+// used is the fuel that the call has taken, in units.
+func (c *call) used() uint64 {
+	return uint64(c.budget - max(c.instance.left(), 0)) //nolint:gosec // never negative
+}
+
+// charge takes fuel for what the host does.
+func (c *call) charge(units uint64) {
+	left := c.instance.left() - int64(min(units, 1<<40)) //nolint:gosec // bounded
+	c.instance.fuel.Set(uint64(left))                    //nolint:gosec // its bits
+	if left < 0 {
+		trap("out of fuel")
 	}
 }
 

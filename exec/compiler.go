@@ -27,14 +27,14 @@ const (
 	exitRefused = 3
 )
 
-// RunCompiler is the process that Config.Compiler starts: it compiles an
-// admitted module from in into the cache directory, and ends. Compiling takes
+// RunCompiler is the process that Config.Compiler starts: it compiles a
+// rewritten module from in into the cache directory, and ends. Compiling takes
 // some 100 MB and can't be interrupted; a process can, and gives all of it
 // back. It returns the status to exit with.
 func RunCompiler(ctx context.Context, native string, in io.Reader, notes io.Writer) int {
-	module, err := io.ReadAll(in)
+	code, err := io.ReadAll(in)
 	if err == nil {
-		err = compileInto(ctx, native, module)
+		err = compileInto(ctx, native, code)
 	}
 	if err == nil {
 		return 0
@@ -46,13 +46,13 @@ func RunCompiler(ctx context.Context, native string, in io.Reader, notes io.Writ
 	return 1
 }
 
-func compileInto(ctx context.Context, native string, module []byte) error {
+func compileInto(ctx context.Context, native string, code []byte) error {
 	cache, err := wazero.NewCompilationCacheWithDir(native)
 	if err != nil {
 		return fmt.Errorf("opening the cache of compiled modules: %w", err)
 	}
 	r := wazero.NewRuntimeWithConfig(ctx, runtimeConfig(wazero.NewRuntimeConfigCompiler(), cache))
-	compiled, err := compile(ctx, r, module)
+	compiled, err := compile(ctx, r, code)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func compileInto(ctx context.Context, native string, module []byte) error {
 
 // precompile has a module compiled into the cache by another process, unless
 // that was done before or none is configured.
-func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, admitted []byte) error {
+func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, code []byte) error {
 	if len(e.cfg.Compiler) == 0 || e.modules.native == "" {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, admitted [
 	if _, err := os.Stat(done); err == nil {
 		return nil
 	}
-	if err := e.runCompiler(ctx, admitted); err != nil {
+	if err := e.runCompiler(ctx, code); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(done), 0o700); err != nil {
@@ -78,13 +78,13 @@ func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, admitted [
 	return os.WriteFile(done, nil, 0o600)
 }
 
-func (e *Engine) runCompiler(ctx context.Context, admitted []byte) error {
+func (e *Engine) runCompiler(ctx context.Context, code []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, compileTimeout)
 	defer cancel()
 	var notes limitedBuffer
 	args := append(e.cfg.Compiler[1:len(e.cfg.Compiler):len(e.cfg.Compiler)], e.modules.native)
 	cmd := osexec.CommandContext(ctx, e.cfg.Compiler[0], args...) //nolint:gosec // our own program
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(admitted), &notes
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(code), &notes
 	cmd.Env = []string{"GOGC=50"} // nothing of ours: the environment may hold a passphrase
 	err := cmd.Run()
 	var exit *osexec.ExitError

@@ -14,6 +14,7 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/contract"
+	"github.com/affiliate-node/affiliate/exec/module"
 )
 
 // engineVersion is the version of wazero in go.mod; a test compares them.
@@ -51,7 +52,7 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 
 func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, error) {
 	cfg = cfg.withDefaults()
-	if cfg.ModuleLimit < 0 || cfg.MemoryLimit < pageSize || cfg.MemoryLimit > 4<<30 || cfg.OutputLimit < 0 || cfg.LogLimit < 0 || cfg.Timeout < 0 || cfg.Workers < 0 {
+	if cfg.ModuleLimit < 0 || cfg.MemoryLimit < module.PageSize || cfg.MemoryLimit > 4<<30 || cfg.OutputLimit < 0 || cfg.FuelLimit < 0 || cfg.LogLimit < 0 || cfg.Timeout < 0 || cfg.Workers < 0 {
 		return nil, agreement.Errorf(agreement.CodeBadRequest, "the limits of the engine are impossible: %+v", cfg)
 	}
 	modules, err := openModuleFiles(cfg.CacheDir)
@@ -78,7 +79,7 @@ func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, 
 // runtimeConfig is the same for every process that shares a cache: what it
 // says is part of the cache's keys.
 func runtimeConfig(rc wazero.RuntimeConfig, cache wazero.CompilationCache) wazero.RuntimeConfig {
-	return rc.WithCoreFeatures(features).WithCloseOnContextDone(true).WithCompilationCache(cache).
+	return rc.WithCoreFeatures(features).WithCompilationCache(cache).
 		WithDebugInfoEnabled(false).WithMemoryLimitPages(65_536) // the allocator has the limit that counts
 }
 
@@ -91,6 +92,7 @@ func (c Config) withDefaults() Config {
 	set(&c.ModuleLimit, DefaultModuleLimit)
 	set(&c.MemoryLimit, DefaultMemoryLimit)
 	set(&c.OutputLimit, DefaultOutputLimit)
+	set(&c.FuelLimit, DefaultFuelLimit)
 	set(&c.LogLimit, DefaultLogLimit)
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
@@ -116,6 +118,7 @@ func (e *Engine) Close(ctx context.Context) error {
 		return nil
 	}
 	e.closed = true
+	e.loaded.makeRoom(ctx, e.loaded.limit)
 	if e.machine != nil {
 		if err := e.machine.Close(ctx); err != nil {
 			return fmt.Errorf("closing the engine: %w", err)
@@ -128,7 +131,9 @@ func (e *Engine) Close(ctx context.Context) error {
 }
 
 // Version names the engine, for divergence reports.
-func (e *Engine) Version() string { return "wazero " + engineVersion }
+func (e *Engine) Version() string {
+	return fmt.Sprintf("wazero %s, rules %d", engineVersion, module.Version)
+}
 
 // take waits for a place.
 func take(ctx context.Context, places chan struct{}) error {
@@ -143,17 +148,17 @@ func take(ctx context.Context, places chan struct{}) error {
 // Load admits and compiles a module, and has it describe itself. Doing it
 // again costs little. CodeTooLarge, CodeBadModule and CodeBadManifest are the
 // module's fault; everything else is local.
-func (e *Engine) Load(ctx context.Context, module []byte) (*Contract, error) {
-	if int64(len(module)) > e.cfg.ModuleLimit {
-		return nil, agreement.Errorf(agreement.CodeTooLarge, "the module has %d bytes; at most %d are allowed", len(module), e.cfg.ModuleLimit).
+func (e *Engine) Load(ctx context.Context, wasm []byte) (*Contract, error) {
+	if int64(len(wasm)) > e.cfg.ModuleLimit {
+		return nil, agreement.Errorf(agreement.CodeTooLarge, "the module has %d bytes; at most %d are allowed", len(wasm), e.cfg.ModuleLimit).
 			WithHint("build it with -ldflags='-s -w', or raise exec.module_limit")
 	}
-	hash := agreement.Hash(sha256.Sum256(module))
+	hash := agreement.Hash(sha256.Sum256(wasm))
 	if err := take(ctx, e.runs); err != nil {
 		return nil, err
 	}
 	defer func() { <-e.runs }()
-	m, err := e.use(ctx, hash, func() ([]byte, error) { return module, nil })
+	m, err := e.use(ctx, hash, func() ([]byte, error) { return wasm, nil })
 	if err != nil {
 		return nil, err
 	}
@@ -161,20 +166,13 @@ func (e *Engine) Load(ctx context.Context, module []byte) (*Contract, error) {
 	if c := e.described(m); c != nil {
 		return c, nil
 	}
-	doc, err := e.describe(ctx, m, hash)
+	c, err := e.describe(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := contract.Parse(doc)
-	if err != nil {
-		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: %w", err)
-	}
-	if err := e.modules.keep(hash, module); err != nil {
+	c.Hash, c.ModuleHash, c.Size = agreement.ContractHash(wasm, c.ManifestJSON), hash, int64(len(wasm))
+	if err := e.modules.keep(hash, wasm); err != nil {
 		return nil, err
-	}
-	c := &Contract{
-		Hash: agreement.ContractHash(module, doc), ModuleHash: hash,
-		Manifest: manifest, ManifestJSON: doc, Size: int64(len(module)),
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -188,10 +186,11 @@ func (e *Engine) described(m *loadedModule) *Contract {
 	return m.contract
 }
 
-// describe runs a module's describe and returns the manifest, canonical.
-func (e *Engine) describe(ctx context.Context, m *loadedModule, seed agreement.Hash) ([]byte, error) {
-	c := newCall(seed, contract.MaxManifest, e.cfg.LogLimit)
-	failure, err := e.invoke(ctx, m, c, nil, exportDescribe)
+// describe has a module describe itself. What it says must be the same each
+// time that it is asked, which metered code in fresh memory can't but do.
+func (e *Engine) describe(ctx context.Context, m *loadedModule) (*Contract, error) {
+	c := newCall(m.start, contract.MaxManifest, e.cfg.LogLimit)
+	failure, err := e.invoke(ctx, m, c, limits{memory: contract.DefaultMemory, fuel: contract.DefaultFuel}, exportDescribe)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +201,33 @@ func (e *Engine) describe(ctx context.Context, m *loadedModule, seed agreement.H
 	if err != nil {
 		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: %w", err)
 	}
-	return doc, nil
+	manifest, err := contract.Parse(doc)
+	if err != nil {
+		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: %w", err)
+	}
+	if begins := int64(m.start.image.size); manifest.MemoryLimit() < begins { //nolint:gosec // at most 4 GiB
+		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: limits: memory is %d bytes, and the module begins with %d", manifest.MemoryLimit(), begins)
+	}
+	return &Contract{Manifest: manifest, ManifestJSON: doc}, e.grants(manifest)
+}
+
+// grants checks that this node allows what the contract may need. Allowing
+// less would decide otherwise than parties that allow it.
+func (e *Engine) grants(m contract.Manifest) error {
+	for _, l := range []struct {
+		what, setting string
+		needs, limit  int64
+	}{
+		{"bytes of memory", "exec.memory_limit", m.MemoryLimit(), e.cfg.MemoryLimit},
+		{"bytes of output", "exec.output_limit", m.OutputLimit(), e.cfg.OutputLimit},
+		{"units of fuel", "exec.fuel_limit", m.FuelLimit(), e.cfg.FuelLimit},
+	} {
+		if l.needs > l.limit {
+			return agreement.Errorf(agreement.CodeTooLarge, "the contract may need %d %s; this node allows %d", l.needs, l.what, l.limit).
+				WithHint("raise %s", l.setting)
+		}
+	}
+	return nil
 }
 
 // start makes the machine with its host modules, once.
@@ -239,11 +264,11 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	if m := e.find(hash); m != nil {
 		return m, nil
 	}
-	module, err := source()
+	wasm, err := source()
 	if err != nil {
 		return nil, err
 	}
-	admitted, err := admit(module, e.cfg.MemoryLimit)
+	p, err := module.Prepare(wasm, module.Rules{MemoryLimit: contract.DefaultMemory, Imports: importSignature, Contract: true})
 	if err != nil {
 		return nil, err
 	}
@@ -251,24 +276,35 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	if err != nil {
 		return nil, err
 	}
-	if err := e.precompile(ctx, hash, admitted); err != nil {
+	if err := e.precompile(ctx, hash, p.Code); err != nil {
 		return nil, err
 	}
-	e.makeRoom(ctx, int64(len(module)))
-	compiled, err := compile(ctx, r, admitted)
-	if err != nil && strings.Contains(err.Error(), "compilationcache: ") {
-		e.log.Warn("compiled code in the cache is damaged; compiling again", "module", hash, "error", err)
-		if err = e.modules.clearNative(); err == nil {
-			compiled, err = compile(ctx, r, admitted)
-		}
+	e.makeRoom(ctx, int64(len(wasm)))
+	m := &loadedModule{hash: hash, mutable: p.Mutable, size: int64(len(wasm))}
+	if m.compiled, err = e.compiled(ctx, r, hash, p.Code); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := e.initialise(ctx, r, m, p); err != nil {
+		m.close(ctx)
 		return nil, err
 	}
 	debug.FreeOSMemory() // compiling leaves much more garbage than anything else here
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.loaded.add(hash, compiled, int64(len(module))), nil
+	return e.loaded.add(hash, m), nil
+}
+
+// compiled turns a module into native code, from the cache if that has it
+// whole.
+func (e *Engine) compiled(ctx context.Context, r wazero.Runtime, hash agreement.Hash, code []byte) (wazero.CompiledModule, error) {
+	compiled, err := compile(ctx, r, code)
+	if err != nil && strings.Contains(err.Error(), "compilationcache: ") {
+		e.log.Warn("compiled code in the cache is damaged; compiling again", "module", hash, "error", err)
+		if err = e.modules.clearNative(); err == nil {
+			compiled, err = compile(ctx, r, code)
+		}
+	}
+	return compiled, err
 }
 
 func (e *Engine) makeRoom(ctx context.Context, size int64) {
@@ -277,20 +313,24 @@ func (e *Engine) makeRoom(ctx context.Context, size int64) {
 	e.loaded.makeRoom(ctx, size)
 }
 
-// compile turns an admitted module into native code. What still is wrong with
+// compile turns a rewritten module into native code. What still is wrong with
 // it is the module's fault; the engine's own words may vary, so they go no
 // further than the error.
-func compile(ctx context.Context, r wazero.Runtime, module []byte) (compiled wazero.CompiledModule, err error) {
+func compile(ctx context.Context, r wazero.Runtime, code []byte) (compiled wazero.CompiledModule, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = agreement.Errorf(agreement.CodeBadModule, "the module is refused: the engine can't compile it: %v", v)
+			err = refused("the engine can't compile it: %v", v)
 		}
 	}()
-	compiled, err = r.CompileModule(ctx, module)
+	compiled, err = r.CompileModule(ctx, code)
 	if err != nil {
-		return nil, agreement.Errorf(agreement.CodeBadModule, "the module is refused: %w", err)
+		return nil, refused("%w", err)
 	}
 	return compiled, nil
+}
+
+func refused(format string, args ...any) error {
+	return agreement.Errorf(agreement.CodeBadModule, "the module is refused: "+format, args...)
 }
 
 func (e *Engine) find(hash agreement.Hash) *loadedModule {

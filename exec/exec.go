@@ -16,6 +16,7 @@ const (
 	DefaultModuleLimit = 16 << 20         // bytes of a module
 	DefaultMemoryLimit = 256 << 20        // bytes of a running contract's memory
 	DefaultOutputLimit = 16 << 20         // bytes of one record
+	DefaultFuelLimit   = 10_000_000_000   // units that one function may use
 	DefaultLogLimit    = 64 << 10         // bytes of one function's log
 	DefaultTimeout     = 10 * time.Second // of one function
 	DefaultWorkers     = 2                // runs at once
@@ -29,19 +30,24 @@ const (
 // are results: every party that runs the same contract gets the same one.
 const (
 	CodeTrap        = "EXECUTION_TRAP" // the contract crashed
+	CodeOutOfFuel   = "OUT_OF_FUEL"    // it computed for longer than it may
+	CodeCallDepth   = "CALL_DEPTH"     // it called itself too deep
 	CodeMemoryLimit = "MEMORY_LIMIT"   // it crashed for want of memory
 	CodeOutputLimit = "OUTPUT_LIMIT"   // the record is too large
 	CodeNoOutput    = "NO_OUTPUT"      // it returned without a record
 	CodeBadOutput   = "BAD_OUTPUT"     // a JSON record isn't JSON that can be canonical
+	CodeSchema      = "SCHEMA"         // a JSON record doesn't fit the manifest's schema
 )
 
-// Config sets an engine's limits; zero values take the defaults. MemoryLimit
-// and OutputLimit decide results, so parties must use the same.
+// Config sets an engine's limits; zero values take the defaults. None of them
+// decides a result: a contract whose manifest may need more memory, output or
+// fuel than a node grants is refused when it is loaded.
 type Config struct {
 	CacheDir    string // of compiled modules, made with mode 0700; empty: nothing is kept on disk
 	ModuleLimit int64  // bytes
 	MemoryLimit int64  // bytes
 	OutputLimit int64  // bytes
+	FuelLimit   int64  // units
 	LogLimit    int64  // bytes
 	Timeout     time.Duration
 	Workers     int
@@ -74,15 +80,31 @@ type Run struct {
 	Existing map[string][]byte // by name of a record on the scope
 	Context  map[string][]byte // scope_id, session_id, parties, invoker…; time is set from Time
 	Time     time.Time
+	Trace    bool // note host calls
 }
 
-// Output is what one function made of a run.
+// Output is what one function made of a run, or a condition that failed.
 type Output struct {
-	Function contract.Function
-	Outcome  agreement.Outcome
-	Content  []byte        // of a PASS; canonical when the record is JSON
-	Code     string        // of a FAIL
-	Message  string        // of a FAIL, for people; not part of what parties compare
-	Elapsed  time.Duration // for people, likewise
-	Log      []string      // for the author, likewise
+	Function  contract.Function // of a condition: its name and what it reads
+	Condition bool
+	Outcome   agreement.Outcome
+	Fuel      uint64        // units used; a result, as are the outcome, the content and the code
+	Content   []byte        // of a PASS; canonical when the record is JSON
+	Code      string        // of a FAIL
+	Message   string        // of a FAIL, for people; not part of what parties compare
+	Elapsed   time.Duration // for people, likewise
+	Log       []string      // for the author, likewise
+	Calls     []HostCall    // of a traced run
 }
+
+// HostCall is one call of a contract to its host.
+type HostCall struct {
+	Function string   `json:"function"`        // such as affiliate.read
+	Value    string   `json:"value,omitempty"` // the name of the value that was asked for
+	Args     []uint64 `json:"args"`            // as they stand on WebAssembly's stack
+	Result   uint64   `json:"result"`
+	Fuel     uint64   `json:"fuel"` // used before the call, units
+}
+
+// MaxHostCalls bounds the calls that a trace keeps of one function.
+const MaxHostCalls = 10_000

@@ -74,7 +74,7 @@ func TestContractHash(t *testing.T) {
 	if doc, err = agreement.Canonical(doc); err != nil || !bytes.Equal(doc, c.ManifestJSON) {
 		t.Errorf("the manifest is %s, its JSON %s, %v", doc, c.ManifestJSON, err)
 	}
-	if want := agreement.ContractHash(module(t, "loan"), c.ManifestJSON); c.Hash != want {
+	if want := agreement.ContractHash(example(t, "loan"), c.ManifestJSON); c.Hash != want {
 		t.Errorf("hash %s; want %s", c.Hash, want)
 	}
 	if again := load(t, e, "loan"); again != c {
@@ -133,8 +133,8 @@ func TestEveryFunctionIsAlone(t *testing.T) {
 // What a contract does to itself is a result, the same on both engines.
 func TestGoContractsEnd(t *testing.T) {
 	engines := []*Engine{
-		engine(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 16, Timeout: time.Minute}),
-		interpreter(t, Config{MemoryLimit: 32 << 20, OutputLimit: 1 << 16, Timeout: time.Minute}),
+		engine(t, Config{Timeout: time.Minute}),
+		interpreter(t, Config{Timeout: time.Minute}),
 	}
 	for do, want := range map[string]struct {
 		code, message string
@@ -165,8 +165,8 @@ func TestGoContractsEnd(t *testing.T) {
 }
 
 func TestRecursionEnds(t *testing.T) {
-	e := engine(t, Config{MemoryLimit: 8 << 20})
-	if out := execute(t, e, load(t, e, "probe"), probeRun("recursion"))[0]; out.Outcome != agreement.Fail || (out.Code != CodeTrap && out.Code != CodeMemoryLimit) {
+	e := engine(t, Config{})
+	if out := execute(t, e, load(t, e, "probe"), probeRun("recursion"))[0]; out.Outcome != agreement.Fail || out.Code != CodeCallDepth {
 		t.Errorf("%+v", out)
 	}
 }
@@ -191,8 +191,8 @@ func TestLogIsBounded(t *testing.T) {
 
 // A time-out is this machine's trouble and never a result.
 func TestTimeoutIsNotAResult(t *testing.T) {
-	for _, e := range []*Engine{engine(t, Config{Timeout: 300 * time.Millisecond}), interpreter(t, Config{Timeout: 300 * time.Millisecond})} {
-		c, err := e.Load(t.Context(), handmade{body: []byte{0x03, 0x40, 0x0c, 0, 0x0b}}.module())
+	for _, e := range []*Engine{engine(t, Config{Timeout: 20 * time.Millisecond}), interpreter(t, Config{Timeout: 20 * time.Millisecond})} {
+		c, err := e.Load(t.Context(), handmade{body: []byte{0x03, 0x40, 0x0c, 0, 0x0b}, fuel: contract.DefaultFuel}.module())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestRequestIsChecked(t *testing.T) {
 		{loan, func(r *Run) { delete(r.Proposed, "document") }, agreement.CodeMissingInput, "document"},
 		{loan, func(r *Run) { r.Proposed["more"] = nil }, agreement.CodeUnexpectedInput, "more"},
 		{loan, func(r *Run) { r.Existing = map[string][]byte{"old": nil} }, agreement.CodeUnexpectedInput, "old"},
-		{loan, func(r *Run) { r.Proposed["application"] = []byte(`{"a":1.5}`) }, agreement.CodeBadJSON, "application"},
+		{loan, func(r *Run) { r.Proposed["application"] = []byte(`{"a":1e400}`) }, agreement.CodeBadJSON, "application"},
 		{loan, func(r *Run) { r.Time = time.Time{} }, agreement.CodeBadRequest, "time"},
 		{payment, func(r *Run) { r.Proposed = map[string][]byte{"payment": []byte("{}")} }, agreement.CodeMissingRecord, "terms"},
 		{&Contract{ModuleHash: agreement.Hash{1}}, func(r *Run) { r.Proposed = nil }, agreement.CodeUnknownContract, "0100"},

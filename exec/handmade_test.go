@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/contract"
@@ -22,7 +21,7 @@ func withoutTimes(outputs []Output) []Output {
 func sameOnBoth(t *testing.T, h handmade, r Run) Output {
 	t.Helper()
 	var outputs [2][]Output
-	for i, e := range []*Engine{engine(t, Config{MemoryLimit: 1 << 20, OutputLimit: 1 << 16}), interpreter(t, Config{MemoryLimit: 1 << 20, OutputLimit: 1 << 16})} {
+	for i, e := range []*Engine{engine(t, Config{}), interpreter(t, Config{})} {
 		c, err := e.Load(t.Context(), h.module())
 		if err != nil {
 			t.Fatal(err)
@@ -60,7 +59,7 @@ func TestHandmadeContracts(t *testing.T) {
 		"divides by zero":                {cat(i32(1), i32(0), []byte{0x6d, 0x1a}), "FAIL EXECUTION_TRAP integer divide by zero"},
 		"overflows":                      {cat(i32(-1<<31), i32(-1), []byte{0x6d, 0x1a}), "FAIL EXECUTION_TRAP integer overflow"},
 		"reads outside its memory":       {cat(huge, []byte{0x28, 2, 0, 0x1a}), "FAIL EXECUTION_TRAP out of bounds memory access"},
-		"calls itself":                   {cat(i32(0), callTo(fnInvoke)), "FAIL EXECUTION_TRAP stack overflow"},
+		"calls itself":                   {cat(i32(0), callTo(fnInvoke)), "FAIL CALL_DEPTH"},
 		"is refused memory and goes on":  {cat(grow(1000), outputText()), `PASS  "text"`},
 		"is refused memory and crashes":  {cat(grow(1000), trapped), "FAIL MEMORY_LIMIT"},
 		"grows to the limit":             {cat(grow(15), outputText()), `PASS  "text"`},
@@ -70,6 +69,9 @@ func TestHandmadeContracts(t *testing.T) {
 		"reads a value past its end":     {cat(i32(0), i32(atIn), i32(lenIn), i32(0), i32(100), i32(4), callTo(fnRead), []byte{0x04, 0x40}, trapped, []byte{0x0b}, outputText()), `PASS  "text"`},
 		"reads a value to outside":       {cat(i32(0), i32(atIn), i32(lenIn), i32(65535), i32(0), i32(4), callTo(fnRead), []byte{0x1a}), "FAIL EXECUTION_TRAP a host call outside"},
 		"reads a value and gives it":     {cat(i32(0), i32(atIn), i32(lenIn), i32(0), i32(0), huge, callTo(fnRead), []byte{0x1a}, i32(0), i32(7), callTo(fnOutput)), `PASS  {"a":1}`},
+		"loops":                          {[]byte{0x03, 0x40, 0x0c, 0, 0x0b}, "FAIL OUT_OF_FUEL"},
+		"loops after its record":         {cat(outputText(), []byte{0x03, 0x40, 0x0c, 0, 0x0b}), "FAIL OUT_OF_FUEL"},
+		"logs without end":               {cat([]byte{0x03, 0x40}, i32(2), i32(atText), i32(lenText), callTo(fnLog), []byte{0x0c, 0, 0x0b}), "FAIL OUT_OF_FUEL"},
 		"logs":                           {cat(i32(2), i32(atText), i32(lenText), callTo(fnLog), outputText()), `PASS  "text"`},
 	} {
 		out := sameOnBoth(t, handmade{body: c.body}, Run{Proposed: map[string][]byte{"in": []byte(` {"a" : 1}`)}, Time: at})
@@ -108,7 +110,7 @@ func TestInitialisationSeesNothing(t *testing.T) {
 		e := engine(t, Config{})
 		loaded, err := e.Load(t.Context(), h.module())
 		if !c.ok {
-			wantCode(t, err, agreement.CodeBadModule, "describe itself", CodeTrap)
+			wantCode(t, err, agreement.CodeBadModule, "initialise itself", CodeTrap)
 			continue
 		}
 		if err != nil {
@@ -133,13 +135,13 @@ func TestDescribeIsChecked(t *testing.T) {
 		{handmade{describe: []byte{0}}, agreement.CodeBadModule, "unreachable"},
 		{handmade{describe: []byte{0x01}}, agreement.CodeBadModule, CodeNoOutput},
 		{handmade{describe: cat(i32(0), i32(contract.MaxManifest+1), callTo(fnOutput)), memory: []byte{0, 8}}, agreement.CodeBadModule, CodeOutputLimit},
-		{handmade{describe: []byte{0x03, 0x40, 0x0c, 0, 0x0b}}, agreement.CodeExecutionTimeout, "longer"},
-		{handmade{sections: map[byte][]byte{11: vec(data(65530, []byte("too long for the memory")))}}, agreement.CodeBadModule, "segments"},
+		{handmade{describe: []byte{0x03, 0x40, 0x0c, 0, 0x0b}}, agreement.CodeBadModule, CodeOutOfFuel},
+		{handmade{sections: map[byte][]byte{11: vec(data(65530, []byte("too long for the memory")))}}, agreement.CodeBadModule, "outside of the memory"},
 		{text("no manifest"), agreement.CodeBadManifest, "JSON"},
 		{text("{}"), agreement.CodeBadManifest, "abi"},
 		{text(double), agreement.CodeBadManifest, "twice"},
 	} {
-		_, err := engine(t, Config{Timeout: 200 * time.Millisecond}).Load(t.Context(), c.h.module())
+		_, err := engine(t, Config{}).Load(t.Context(), c.h.module())
 		wantCode(t, err, c.code, c.word)
 	}
 }

@@ -13,15 +13,20 @@ import (
 	"github.com/tetratelabs/wazero"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/exec/module"
 )
 
 // loadedModule is a module that is compiled in memory.
 type loadedModule struct {
+	hash     agreement.Hash
 	compiled wazero.CompiledModule
-	contract *Contract // once it has described itself
-	size     int64     // bytes of WebAssembly
-	users    int       // runs that need it now
-	used     uint64    // when it was last asked for, in requests
+	mutable  []string    // exports of its mutable globals
+	start    *snapshot   // what its instances begin with
+	contract *Contract   // once it has described itself
+	idle     []*instance // of runs that are over, as the snapshot has them
+	size     int64       // bytes of WebAssembly
+	users    int         // runs that need it now
+	used     uint64      // when it was last asked for, in requests
 }
 
 // loadedModules are the modules that are compiled in memory, within a limit of
@@ -51,17 +56,28 @@ func (l *loadedModules) makeRoom(ctx context.Context, size int64) {
 		if oldest == nil {
 			return
 		}
-		_ = oldest.compiled.Close(ctx) // frees memory; it has no way to fail
+		oldest.close(ctx)
 		l.size -= oldest.size
 		delete(l.byHash, hash)
 	}
 }
 
 // add takes a new module and makes the caller its user.
-func (l *loadedModules) add(hash agreement.Hash, compiled wazero.CompiledModule, size int64) *loadedModule {
-	l.byHash[hash] = &loadedModule{compiled: compiled, size: size}
-	l.size += size
+func (l *loadedModules) add(hash agreement.Hash, m *loadedModule) *loadedModule {
+	l.byHash[hash] = m
+	l.size += m.size
 	return l.find(hash)
+}
+
+// close gives back what a module has in memory.
+func (m *loadedModule) close(ctx context.Context) {
+	for _, i := range m.idle {
+		i.close(ctx)
+	}
+	if m.start != nil {
+		m.start.image.close()
+	}
+	_ = m.compiled.Close(ctx) // frees memory; it has no way to fail
 }
 
 func (l *loadedModules) oldest() (agreement.Hash, *loadedModule) {
@@ -92,7 +108,7 @@ func openModuleFiles(cacheDir string) (moduleFiles, error) {
 	if cacheDir == "" {
 		return f, nil
 	}
-	version := filepath.Join(cacheDir, "wazero-"+engineVersion)
+	version := filepath.Join(cacheDir, versionDirectory())
 	f.dir, f.native = filepath.Join(version, "modules"), filepath.Join(version, "native")
 	for _, dir := range []string{cacheDir, version, f.dir, f.native} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -103,6 +119,11 @@ func openModuleFiles(cacheDir string) (moduleFiles, error) {
 		}
 	}
 	return f, errors.Join(removeOthers(cacheDir, version), f.tidy())
+}
+
+// versionDirectory is where a cache keeps what this version made.
+func versionDirectory() string {
+	return fmt.Sprintf("wazero-%s-rules-%d", engineVersion, module.Version)
 }
 
 // cacheLimit bounds what a cache keeps from one start of the node to the next,
@@ -176,22 +197,22 @@ func removeOthers(cacheDir, version string) error {
 }
 
 // keep stores a module under its hash, whole or not at all.
-func (f moduleFiles) keep(hash agreement.Hash, module []byte) error {
+func (f moduleFiles) keep(hash agreement.Hash, wasm []byte) error {
 	if f.dir == "" {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.memory[hash] = module
+		f.memory[hash] = wasm
 		return nil
 	}
 	path := filepath.Join(f.dir, hash.String())
-	if info, err := os.Stat(path); err == nil && info.Size() == int64(len(module)) {
+	if info, err := os.Stat(path); err == nil && info.Size() == int64(len(wasm)) {
 		return nil
 	}
 	temp, err := os.CreateTemp(f.dir, "new-*")
 	if err != nil {
 		return fmt.Errorf("keeping a module: %w", err)
 	}
-	_, err = temp.Write(module)
+	_, err = temp.Write(wasm)
 	if err = errors.Join(err, temp.Close()); err == nil {
 		err = os.Rename(temp.Name(), path)
 	}
@@ -208,22 +229,22 @@ func (f moduleFiles) read(hash agreement.Hash) ([]byte, error) {
 	if f.dir == "" {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if module, ok := f.memory[hash]; ok {
-			return module, nil
+		if wasm, ok := f.memory[hash]; ok {
+			return wasm, nil
 		}
 		return nil, unknown
 	}
 	path := filepath.Join(f.dir, hash.String())
-	module, err := os.ReadFile(path) //nolint:gosec // our own directory
+	wasm, err := os.ReadFile(path) //nolint:gosec // our own directory
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, unknown
 	} else if err != nil {
 		return nil, fmt.Errorf("reading a module: %w", err)
 	}
-	if agreement.Hash(sha256.Sum256(module)) != hash {
+	if agreement.Hash(sha256.Sum256(wasm)) != hash {
 		_ = os.Remove(path)
 		return nil, agreement.Errorf(agreement.CodeDamaged, "the kept module %s is damaged", hash).
 			WithHint("it was removed from the cache; load the contract again")
 	}
-	return module, nil
+	return wasm, nil
 }

@@ -54,7 +54,7 @@ func (e *buildError) Error() string {
 	return "building " + e.name + ": " + e.err.Error() + "\n" + e.text
 }
 
-func module(t testing.TB, name string) []byte {
+func example(t testing.TB, name string) []byte {
 	t.Helper()
 	modules, err := build()
 	if err != nil {
@@ -117,7 +117,7 @@ func TestMain(m *testing.M) {
 
 func load(t testing.TB, e *Engine, name string) *Contract {
 	t.Helper()
-	c, err := e.Load(t.Context(), module(t, name))
+	c, err := e.Load(t.Context(), example(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}

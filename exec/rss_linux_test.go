@@ -27,7 +27,7 @@ func TestResidentMemory(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "loan.wasm")
-	if err := os.WriteFile(path, module(t, "loan"), 0o600); err != nil {
+	if err := os.WriteFile(path, example(t, "loan"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {

@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/contract"
@@ -41,17 +38,43 @@ func (e *Engine) Execute(ctx context.Context, c *Contract, r Run) ([]Output, err
 		return nil, err
 	}
 	defer e.release(m)
-	outputs := make([]Output, 0, len(c.Manifest.Functions))
-	for i := range c.Manifest.Functions {
-		out, err := e.function(ctx, m, c, i, r)
-		if err != nil {
-			return nil, fmt.Errorf("executing %s of contract %s: %w", c.Manifest.Functions[i].Name, c.Manifest.Name, err)
+	return e.perform(ctx, m, c, r)
+}
+
+// perform checks the conditions and runs the functions.
+func (e *Engine) perform(ctx context.Context, m *loadedModule, c *Contract, r Run) ([]Output, error) {
+	functions := c.Manifest.Functions
+	outputs := make([]Output, 0, len(functions))
+	for i, cond := range c.Manifest.Conditions {
+		out := Output{Function: contract.Function{Name: cond.Name, Inputs: cond.Inputs, Existing: cond.Existing}, Condition: true}
+		if err := e.run(ctx, m, c, len(functions)+i, r, &out); err != nil {
+			return nil, fmt.Errorf("checking %s of contract %s: %w", cond.Name, c.Manifest.Name, err)
+		}
+		if out.Outcome == agreement.Fail || r.Trace {
+			outputs = append(outputs, out)
+		}
+		if out.Outcome == agreement.Fail {
+			return outputs, nil
+		}
+	}
+	for i, f := range functions {
+		out := Output{Function: f}
+		if f.Skipped(r.has) {
+			out.Outcome = agreement.Skip
+		} else if err := e.run(ctx, m, c, i, r, &out); err != nil {
+			return nil, fmt.Errorf("executing %s of contract %s: %w", f.Name, c.Manifest.Name, err)
 		}
 		if outputs = append(outputs, out); out.Outcome == agreement.Fail {
 			break
 		}
 	}
 	return outputs, nil
+}
+
+func (r Run) has(name string) bool {
+	_, proposed := r.Proposed[name]
+	_, existing := r.Existing[name]
+	return proposed || existing
 }
 
 // prepare checks that a run has what the contract needs and nothing else, and
@@ -103,36 +126,33 @@ func values(specs []contract.ValueSpec, given map[string][]byte, what string, mi
 	return known, nil
 }
 
-// function runs one function.
-func (e *Engine) function(ctx context.Context, m *loadedModule, c *Contract, index int, r Run) (Output, error) {
-	f := c.Manifest.Functions[index]
-	out := Output{Function: f}
-	if _, ok := r.Existing[f.SkipIf]; ok {
-		out.Outcome = agreement.Skip
-		return out, nil
-	}
-	call := newCall(c.Hash, e.cfg.OutputLimit, e.cfg.LogLimit)
+// run runs one function or condition and says in out how it went.
+func (e *Engine) run(ctx context.Context, m *loadedModule, c *Contract, index int, r Run, out *Output) error {
+	f := out.Function
+	call := newCall(m.start, c.Manifest.OutputLimit(), e.cfg.LogLimit)
 	call.values = [3]map[string][]byte{
 		contract.KindProposed: only(r.Proposed, f.Inputs),
 		contract.KindExisting: only(r.Existing, f.Existing),
 		contract.KindContext:  r.Context,
 	}
+	call.at, call.condition, call.traced = r.Time.UnixNano(), out.Condition, r.Trace
 	begin := time.Now()
-	failure, err := e.invoke(ctx, m, call, &r.Time, exportInvoke, api.EncodeI32(int32(index))) //nolint:gosec // at most contract.MaxFunctions
+	failure, err := e.invoke(ctx, m, call, limits{c.Manifest.MemoryLimit(), c.Manifest.FuelLimit()}, exportInvoke, api.EncodeI32(int32(index))) //nolint:gosec // at most contract.MaxFunctions and MaxConditions
 	if err != nil {
-		return out, err
+		return err
 	}
-	out.Elapsed, out.Log = time.Since(begin), call.log.all()
-	out.Content = call.output
-	if failure == nil && f.Record.JSON() {
-		out.Content, failure = canonical(call.output)
-	}
-	if failure != nil {
-		out.Outcome, out.Content, out.Code, out.Message = agreement.Fail, nil, failure.Code, failure.Message
-		return out, nil //nolint:nilerr // a FAIL is an outcome, not an error
+	out.Elapsed, out.Log, out.Fuel, out.Calls = time.Since(begin), call.log.all(), call.used(), call.calls
+	if failure == nil && !out.Condition {
+		out.Content = call.output
+		if f.Record.JSON() {
+			out.Content, failure = canonical(call.output)
+		}
 	}
 	out.Outcome = agreement.Pass
-	return out, nil
+	if failure != nil {
+		out.Outcome, out.Content, out.Code, out.Message = agreement.Fail, nil, failure.Code, failure.Message
+	}
+	return nil
 }
 
 // canonical gives a record's bytes their one form; an output that has none is
@@ -155,80 +175,84 @@ func only(all map[string][]byte, names []string) map[string][]byte {
 	return some
 }
 
-// invoke calls an export in a fresh instance of a module: nil and nil when it
-// returned with an output, a failure when the contract failed, an error when
-// the trouble is local. at is what the clocks show during the call; nil leaves
-// them at startTime.
-func (e *Engine) invoke(ctx context.Context, m *loadedModule, c *call, at *time.Time, export string, args ...uint64) (*contract.Failure, error) {
+// limits are those of a call that decide its result.
+type limits struct{ memory, fuel int64 }
+
+// invoke calls an export in an instance that has what the module begins with:
+// nil and nil when it did what it should, a failure when the contract failed,
+// an error when the trouble is local.
+func (e *Engine) invoke(ctx context.Context, m *loadedModule, c *call, l limits, export string, args ...uint64) (*contract.Failure, error) {
 	r, err := e.start(ctx)
 	if err != nil {
 		return nil, err
 	}
+	i, err := e.instance(ctx, r, m, l.memory)
+	if err != nil {
+		return nil, agreement.Errorf(agreement.CodeExecution, "the engine failed: %w", err)
+	}
+	keep := false
+	defer func() { e.giveBack(ctx, m, i, keep) }()
+	if !m.start.initialised {
+		if failure, err := e.begin(ctx, i, c); failure != nil || err != nil {
+			return failure, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
-	ctx = context.WithValue(experimental.WithMemoryAllocator(ctx, c.allocator(e.cfg.MemoryLimit)), callKey{}, c)
-	err = e.enter(ctx, r, m, c, at, export, args)
-	return c.result(ctx, err)
+	if c.at != 0 {
+		c.now = c.at
+	}
+	stopped, err := i.call(ctx, c, l.fuel, export, args...)
+	keep = err == nil && !stopped
+	return c.result(ctx, stopped, err)
 }
 
-// enter makes the instance and calls it.
-func (e *Engine) enter(ctx context.Context, r wazero.Runtime, m *loadedModule, c *call, at *time.Time, export string, args []uint64) error {
-	instance, err := r.InstantiateModule(ctx, m.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
-	defer c.free() // the engine doesn't where a time limit came in between
-	if err != nil {
-		return badInstance(err)
-	}
-	defer func() { _ = instance.Close(context.WithoutCancel(ctx)) }() // nothing is lost
-	if initialize := instance.ExportedFunction(exportInitialize); initialize != nil {
-		c.initialising = true
-		if _, err := initialize.Call(ctx); err != nil {
-			return err
+// instance takes an instance that is idle, or makes one.
+func (e *Engine) instance(ctx context.Context, r wazero.Runtime, m *loadedModule, memoryLimit int64) (*instance, error) {
+	e.mu.Lock()
+	for n, i := range m.idle {
+		if i.memory.limit == uint64(memoryLimit) { //nolint:gosec // a limit is never negative
+			m.idle = append(m.idle[:n], m.idle[n+1:]...)
+			e.mu.Unlock()
+			return i, nil
 		}
-		c.initialising = false
 	}
-	if at != nil {
-		c.now = at.UnixNano()
-	}
-	_, err = instance.ExportedFunction(export).Call(ctx, args...)
-	return err
+	e.mu.Unlock()
+	return m.start.instantiate(ctx, r, m.compiled, m.mutable, memoryLimit)
 }
 
-// badInstance tells a module whose segments don't fit its memory or table from
-// a time limit.
-func badInstance(err error) error {
-	var stopped *sys.ExitError
-	if errors.As(err, &stopped) {
-		return err
+// giveBack keeps an instance for the next run, as the snapshot has it, or
+// closes it.
+func (e *Engine) giveBack(ctx context.Context, m *loadedModule, i *instance, keep bool) {
+	if keep && i.reset(m.start) {
+		e.mu.Lock()
+		m.idle = append(m.idle, i)
+		e.mu.Unlock()
+		return
 	}
-	return &endOfFunction{why: "the module's segments don't fit its memory or its table"}
-}
-
-func (c *call) free() {
-	if c.memory != nil {
-		c.memory.Free()
-	}
+	i.close(ctx)
 }
 
 // result says what the end of a call means. Only what every party's engine
 // does alike may become a failure, which is a result.
-func (c *call) result(ctx context.Context, err error) (*contract.Failure, error) {
+func (c *call) result(ctx context.Context, stopped bool, err error) (*contract.Failure, error) {
 	var (
-		ended   *endOfFunction
-		exited  *exit
-		stopped *sys.ExitError
-		broken  runtime.Error
+		ended  *endOfFunction
+		exited *exit
+		broken runtime.Error
 	)
-	switch {
-	case c.fail != nil:
-		return c.fail, nil
-	case errors.As(err, &stopped):
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, fmt.Errorf("the execution was stopped: %w", context.Canceled)
-		}
+	switch left := c.instance.left(); {
+	case stopped && errors.Is(ctx.Err(), context.Canceled):
+		return nil, fmt.Errorf("the execution was stopped: %w", context.Canceled)
+	case stopped:
 		return nil, agreement.Errorf(agreement.CodeExecutionTimeout, "the contract took longer than allowed").
 			WithHint("it is tried again; if the contract needs more time, raise exec.timeout")
+	case c.fail != nil:
+		return c.fail, nil
+	case left < 0:
+		return &contract.Failure{Code: CodeOutOfFuel, Message: fmt.Sprintf("the contract used up its %d units of fuel", c.budget)}, nil
 	case errors.As(err, &exited) && exited.status == 0, err == nil:
-		if !c.done {
+		if !c.done && !c.condition {
 			return &contract.Failure{Code: CodeNoOutput, Message: "the function returned without a record"}, nil
 		}
 		return nil, nil
@@ -240,8 +264,8 @@ func (c *call) result(ctx context.Context, err error) (*contract.Failure, error)
 		return c.crash(ended.why), nil
 	}
 	if why, ok := trapText(err); ok {
-		if why == stackOverflow {
-			debug.FreeOSMemory() // the engine's stack was many megabytes
+		if why == "unreachable" && c.instance.tooDeep() {
+			return &contract.Failure{Code: CodeCallDepth, Message: "the contract's functions call one another too deep"}, nil
 		}
 		return c.crash(why), nil
 	}
@@ -251,8 +275,8 @@ func (c *call) result(ctx context.Context, err error) (*contract.Failure, error)
 // crash is the failure of a contract that didn't end by itself.
 func (c *call) crash(why string) *contract.Failure {
 	code := CodeTrap
-	if c.memory != nil && c.memory.denied {
-		code, why = CodeMemoryLimit, fmt.Sprintf("the contract needs more than the %d bytes of memory it may have", c.memory.limit)
+	if m := c.instance.memory; m.denied {
+		code, why = CodeMemoryLimit, fmt.Sprintf("the contract needs more than the %d bytes of memory it may have", m.limit)
 	}
 	if last := c.log.lastWords(); last != "" {
 		why += "; " + last
@@ -260,18 +284,17 @@ func (c *call) crash(why string) *contract.Failure {
 	return &contract.Failure{Code: code, Message: cleanText(why, maxMessage)}
 }
 
-const stackOverflow = "stack overflow"
-
 // trapText tells whether an error of the engine is a trap of WebAssembly, and
-// which. The engine's error values aren't exported; its words are.
+// which. The engine's error values aren't exported; its words are. Its stack
+// overflow isn't one: the depth that a module may use ends before.
 func trapText(err error) (string, bool) {
 	text, ok := strings.CutPrefix(firstLine(err).Error(), "wasm error: ")
-	if !ok && text != stackOverflow { // the compiler says this one bare
+	if !ok {
 		return "", false
 	}
 	switch text {
 	case "unreachable", "out of bounds memory access", "integer divide by zero", "integer overflow",
-		"invalid conversion to integer", "invalid table access", "indirect call type mismatch", stackOverflow:
+		"invalid conversion to integer", "invalid table access", "indirect call type mismatch":
 		return text, true
 	}
 	return "", false

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/affiliate-node/affiliate/exec/module"
 )
 
 // moduleWASI is the module that WASI preview 1 is imported from.
@@ -77,7 +79,7 @@ sock_shutdown ii:i
 `
 
 // wasiSignature tells the type of one of WASI's functions.
-func wasiSignature(name string) (signature, bool) {
+func wasiSignature(name string) (module.Signature, bool) {
 	s, ok := eachWASI()[name]
 	return s, ok
 }
@@ -174,6 +176,7 @@ func wasiWrite(c *call, m api.Memory, a []uint64) uint64 {
 	total := uint64(0)
 	for v := view(m, a[1], 8*a[2]); len(v) > 0; v = v[8:] {
 		part := view(m, uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[4:])))
+		c.charge(uint64(len(part)) * costByte)
 		c.log.write(part)
 		total += uint64(len(part))
 	}
@@ -191,7 +194,9 @@ type exit struct{ status uint32 }
 func (e *exit) Error() string { return "proc_exit" }
 
 func wasiRandom(c *call, m api.Memory, a []uint64) uint64 {
-	_, _ = c.random.Read(view(m, a[0], a[1])) // never fails
+	b := view(m, a[0], a[1])
+	c.charge(uint64(len(b)) * costByte)
+	_, _ = c.random.chacha.Read(b) // never fails
 	return errnoSuccess
 }
 
@@ -211,6 +216,7 @@ func wasiPoll(c *call, m api.Memory, a []uint64) uint64 {
 	if n == 0 || n > maxSubscriptions {
 		return errnoInvalid
 	}
+	c.charge(uint64(n) * subscriptionSize * costByte)
 	subscriptions := append([]byte{}, view(m, a[0], uint64(n)*subscriptionSize)...)
 	events := view(m, a[1], uint64(n)*eventSize)
 	var due []byte // the subscription of the earliest clock
@@ -255,11 +261,11 @@ func event(subscription []byte, errno byte) []byte {
 }
 
 // eachWASI reads wasiSignatures.
-func eachWASI() map[string]signature {
-	all := make(map[string]signature)
+func eachWASI() map[string]module.Signature {
+	all := make(map[string]module.Signature)
 	for line := range strings.Lines(strings.TrimSpace(wasiSignatures)) {
 		name, s, _ := strings.Cut(strings.TrimSpace(line), " ")
-		all[name] = sig(s)
+		all[name] = module.Sig(s)
 	}
 	return all
 }

@@ -1,8 +1,9 @@
-package exec
+package module
 
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // What admission allows. The engine trusts the numbers in a binary: without
@@ -30,8 +31,10 @@ const (
 	maxAllTargets    = 512_000
 	maxBlockSquares  = 64_000_000 // sum over functions of blocks²
 	maxBlockLocals   = 8_000_000  // sum over functions of blocks × locals
-	pageSize         = 64 << 10   // bytes of a page of WebAssembly memory
 )
+
+// PageSize is the size of a page of WebAssembly memory, in bytes.
+const PageSize = 64 << 10
 
 // Value types as the binary format numbers them.
 const (
@@ -41,38 +44,38 @@ const (
 	typeF64 = 0x7c
 )
 
-// admit checks a module against the binary format and the limits, in time and
-// memory in proportion to its size, and returns it without custom sections. It
-// doesn't check types within bodies: the engine does that, and can be trusted
-// to once counts and sizes are sane. A module that isn't admitted gets a
-// CodeBadModule that names the rule, the section and the offset.
-func admit(module []byte, memoryLimit int64) ([]byte, error) {
-	a := admission{reader: reader{b: module, end: len(module), section: "header"}, memoryPages: uint64(memoryLimit / pageSize)}
-	kept := a.module()
-	if a.err != nil {
-		return nil, a.err
-	}
-	return kept, nil
-}
-
-// admission is the state of one check.
+// admission is the state of one check, and what rewriting keeps of it.
 type admission struct {
 	reader
-	memoryPages uint64 // that a memory may ask for at the start
+	rules Rules
 
-	types     []signature
+	types     []Signature
 	functions []uint32 // type of every function, imported ones first
 	imported  int
 	globals   int
-	mutable   int
+	mutable   []int // the mutable globals
 	tables    int
+	tableSize uint64 // at the start
 	memories  int
+	pages     uint32 // of memory at the start
 	exports   map[string]export
 	codes     int
-	dataCount int // as announced; -1: not announced
+	announced int // data segments; -1: not announced
 	data      int // data segments that there are
 
 	targets, squares, products int // sums over all bodies
+
+	content [13][]byte // of the sections, without the count where elements are added
+	present [13]bool
+
+	extraTypes  int // that rewriting adds
+	moreTypes   []byte
+	resultTypes map[string]int
+	bodies      []byte // the rewritten code section
+	rewriting   rewriting
+	active      []Segment
+	passive     bool   // data segments are read by instructions
+	passiveData []byte // the data section without active segments
 }
 
 type export struct {
@@ -80,47 +83,55 @@ type export struct {
 	index uint32
 }
 
+// Numbers of sections.
+const (
+	idType      = 1
+	idGlobal    = 6
+	idExport    = 7
+	idDataCount = 12
+	idCode      = 10
+	idData      = 11
+)
+
 // Sections by number, in the order in which they must come.
 var sectionOrder = []struct {
 	id   byte
 	name string
 	read func(*admission)
 }{
-	{1, "type", (*admission).typeSection},
+	{idType, "type", (*admission).typeSection},
 	{2, "import", (*admission).importSection},
 	{3, "function", (*admission).functionSection},
 	{4, "table", (*admission).tableSection},
 	{5, "memory", (*admission).memorySection},
-	{6, "global", (*admission).globalSection},
-	{7, "export", (*admission).exportSection},
+	{idGlobal, "global", (*admission).globalSection},
+	{idExport, "export", (*admission).exportSection},
 	{8, "start", (*admission).startSection},
 	{9, "element", (*admission).elementSection},
-	{12, "data count", (*admission).dataCountSection},
-	{10, "code", (*admission).codeSection},
-	{11, "data", (*admission).dataSection},
+	{idDataCount, "data count", (*admission).dataCountSection},
+	{idCode, "code", (*admission).codeSection},
+	{idData, "data", (*admission).dataSection},
 }
 
-// module reads all sections and returns the module without custom ones.
-func (a *admission) module() []byte {
-	if !bytes.Equal(a.bytes(8), []byte("\x00asm\x01\x00\x00\x00")) {
+const header = "\x00asm\x01\x00\x00\x00"
+
+// module reads all sections.
+func (a *admission) module() {
+	if string(a.bytes(8)) != header {
 		a.at = 0
 		a.fail("not a WebAssembly module, version 1")
-		return nil
+		return
 	}
-	a.exports, a.dataCount = make(map[string]export), -1
-	kept, from, next := []byte(nil), 0, 0
+	next := 0
 	for a.err == nil && a.at < len(a.b) {
-		begin := a.at
 		id := a.byte()
 		size := int(a.u32())
 		if size > len(a.b)-a.at {
 			a.fail("a section is longer than the module")
-			return nil
+			return
 		}
 		a.end = a.at + size
-		if id == 0 {
-			kept = append(kept, a.b[from:begin]...)
-			from = a.end
+		if id == 0 { // a custom section: nothing that a contract does may depend on it
 			a.at = a.end
 		} else {
 			next = a.known(id, next)
@@ -128,10 +139,6 @@ func (a *admission) module() []byte {
 		a.end = len(a.b)
 	}
 	a.whole()
-	if from == 0 {
-		return a.b
-	}
-	return append(kept, a.b[from:]...)
 }
 
 // known reads a section that isn't custom; next is the place in sectionOrder
@@ -139,7 +146,8 @@ func (a *admission) module() []byte {
 func (a *admission) known(id byte, next int) int {
 	for i := next; i < len(sectionOrder); i++ {
 		if s := sectionOrder[i]; s.id == id {
-			a.section = s.name
+			a.section, a.present[id] = s.name, true
+			a.content[id] = a.b[a.at:a.end]
 			s.read(a)
 			if a.err == nil && a.at != a.end {
 				a.fail("a section is longer than what is in it")
@@ -151,27 +159,34 @@ func (a *admission) known(id byte, next int) int {
 	return next
 }
 
+// elements notes that the elements of a section begin here: rewriting adds to
+// them.
+func (a *admission) elements(id byte) { a.content[id] = a.b[a.at:a.end] }
+
 // whole checks what takes more than one section to know.
 func (a *admission) whole() {
 	a.section = "end"
 	if a.err == nil && a.codes != len(a.functions)-a.imported {
 		a.fail("there are not as many bodies as functions")
 	}
-	if a.err == nil && a.dataCount >= 0 && a.dataCount != a.data {
+	if a.err == nil && a.announced >= 0 && a.announced != a.data {
 		a.fail("there are not as many data segments as announced")
+	}
+	if !a.rules.Contract {
+		return
 	}
 	if a.err == nil && a.memories != 1 {
 		a.fail("a contract has one memory")
 	}
-	a.exported(exportMemory, 2, "")
-	a.exported(exportDescribe, 0, ":")
-	a.exported(exportInvoke, 0, signature([]byte{typeI32, ':'}))
-	if _, ok := a.exports[exportInitialize]; ok {
-		a.exported(exportInitialize, 0, ":")
+	a.exported("memory", 2, "")
+	a.exported("describe", 0, ":")
+	a.exported("invoke", 0, Sig("i:"))
+	if _, ok := a.exports["_initialize"]; ok {
+		a.exported("_initialize", 0, ":")
 	}
 }
 
-func (a *admission) exported(name string, kind byte, sig signature) {
+func (a *admission) exported(name string, kind byte, sig Signature) {
 	if a.err != nil {
 		return
 	}
@@ -186,6 +201,7 @@ func (a *admission) exported(name string, kind byte, sig signature) {
 
 func (a *admission) typeSection() {
 	n := a.count(maxTypes, 3, "types")
+	a.elements(idType)
 	for range n {
 		if a.byte() != 0x60 {
 			a.fail("a type isn't a function's")
@@ -194,7 +210,7 @@ func (a *admission) typeSection() {
 		if a.err != nil {
 			return
 		}
-		a.types = append(a.types, signature(sig))
+		a.types = append(a.types, Signature(sig))
 	}
 }
 
@@ -230,7 +246,7 @@ func (a *admission) importSection() {
 		if a.err != nil {
 			return
 		}
-		if want, ok := importSignature(module, name); !ok {
+		if want, ok := a.rules.Imports(module, name); !ok {
 			a.fail(fmt.Sprintf("the import %s.%s isn't one that this host has", module, name))
 		} else if want != a.types[sig] {
 			a.fail(fmt.Sprintf("the import %s.%s has the wrong type", module, name))
@@ -256,81 +272,27 @@ func (a *admission) functionSection() {
 	}
 }
 
-func (a *admission) tableSection() {
-	a.tables = a.count(1, 3, "tables")
-	for range a.tables {
-		if a.byte() != 0x70 {
-			a.fail("a table holds something else than functions")
-		}
-		a.limits(maxTableSize, maxTableSize, "elements of a table")
-	}
-}
-
-func (a *admission) memorySection() {
-	a.memories = a.count(1, 2, "memories")
-	for range a.memories {
-		a.limits(a.memoryPages, 65_536, "pages of memory")
-	}
-}
-
-// limits reads a least and a greatest size.
-func (a *admission) limits(least, most uint64, what string) {
-	flags := a.byte()
-	if flags > 1 {
-		a.fail("shared or 64-bit memory isn't supported")
-	}
-	low := uint64(a.u32())
-	high := most
-	if flags == 1 {
-		high = uint64(a.u32())
-	}
-	if a.err == nil && (low > least || high > most || low > high) {
-		a.fail(fmt.Sprintf("between %d and %d %s; at most %d at the start and %d later are allowed", low, high, what, least, most))
-	}
-}
-
 func (a *admission) globalSection() {
 	n := a.count(maxGlobals, 4, "globals")
+	a.elements(idGlobal)
 	for range n {
 		a.valueType(a.byte())
 		if m := a.byte(); m == 1 {
-			a.mutable++
+			a.mutable = append(a.mutable, a.globals)
 		} else if m != 0 {
 			a.fail("a global is neither mutable nor constant")
 		}
 		a.constant()
 		a.globals++
 	}
-	if a.mutable > maxMutable {
+	if len(a.mutable) > maxMutable {
 		a.fail(fmt.Sprintf("more than %d mutable globals", maxMutable))
-	}
-}
-
-// constant reads a constant expression: one instruction and its end.
-func (a *admission) constant() {
-	switch op := a.byte(); op {
-	case 0x41:
-		a.signed(32)
-	case 0x42:
-		a.signed(64)
-	case 0x43:
-		a.bytes(4)
-	case 0x44:
-		a.bytes(8)
-	case 0x23:
-		if int(a.u32()) >= a.globals {
-			a.fail("there is no such global")
-		}
-	default:
-		a.fail(fmt.Sprintf("instruction %#02x isn't constant", op))
-	}
-	if a.byte() != 0x0b {
-		a.fail("a constant expression is one instruction")
 	}
 }
 
 func (a *admission) exportSection() {
 	n := a.count(maxExports, 3, "exports")
+	a.elements(idExport)
 	spaces := [...]int{len(a.functions), a.tables, a.memories, a.globals}
 	for range n {
 		name := a.name()
@@ -342,6 +304,8 @@ func (a *admission) exportSection() {
 			a.fail("an export is there twice")
 		} else if int(x.kind) >= len(spaces) || int(x.index) >= spaces[x.kind] {
 			a.fail("an export names something that isn't there")
+		} else if strings.HasPrefix(name, reserved) {
+			a.fail("an export's name begins with " + reserved)
 		}
 		a.exports[name] = x
 	}
@@ -349,50 +313,4 @@ func (a *admission) exportSection() {
 
 func (a *admission) startSection() {
 	a.fail("a start function would run before any limit can be set")
-}
-
-func (a *admission) elementSection() {
-	n, total := a.count(maxElementParts, 4, "element segments"), 0
-	for range n {
-		flags := a.u32()
-		if flags == 2 && a.u32() != 0 || a.tables == 0 {
-			a.fail("there is no such table")
-		}
-		if flags != 0 && flags != 2 {
-			a.fail("element segments that aren't active, or aren't function indexes, aren't supported")
-		}
-		a.constant()
-		if flags == 2 && a.byte() != 0 {
-			a.fail("a table holds something else than functions")
-		}
-		m := a.count(maxElements-total, 1, "elements")
-		total += m
-		for range m {
-			a.functionIndex()
-		}
-	}
-}
-
-func (a *admission) functionIndex() {
-	if i := a.u32(); a.err == nil && int(i) >= len(a.functions) {
-		a.fail("there is no such function")
-	}
-}
-
-func (a *admission) dataCountSection() { a.dataCount = int(a.u32()) }
-
-func (a *admission) dataSection() {
-	n := a.count(maxDataParts, 2, "data segments")
-	a.data = n
-	for range n {
-		switch flags := a.u32(); {
-		case flags == 2 && a.u32() != 0 || a.memories == 0:
-			a.fail("there is no such memory")
-		case flags == 0 || flags == 2:
-			a.constant()
-		case flags != 1:
-			a.fail("an unknown kind of data segment")
-		}
-		a.bytes(a.count(len(a.b), 1, "bytes of data"))
-	}
 }

@@ -1,4 +1,4 @@
-package exec
+package module
 
 import (
 	"fmt"
@@ -60,10 +60,12 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
-// signed skips a signed LEB128 number of at most the given bits.
-func (r *reader) signed(bits int) {
+// signed reads a signed LEB128 number of at most the given bits.
+func (r *reader) signed(bits int) int64 {
+	var n int64
 	for left := bits; left > 0; left -= 7 {
 		b := r.byte()
+		n |= int64(b&0x7f) << (bits - left)
 		if b >= 0x80 {
 			continue
 		}
@@ -72,9 +74,13 @@ func (r *reader) signed(bits int) {
 				break
 			}
 		}
-		return
+		if unused := 64 - (bits - left) - 7; unused > 0 {
+			n = n << unused >> unused
+		}
+		return n
 	}
 	r.fail("a number is too large")
+	return 0
 }
 
 // count reads the length of a vector, and checks it against a limit and
