@@ -14,6 +14,7 @@ affiliates5  Go                  1 min     the main job with two affiliates that
 life-cycle   Go                  1 min     200,000 shuffled agreements through the pure life cycle
 fuzz         Go                  4 min     every fuzz target for 15 s, but the chain client's
 race         Go, a C compiler    6 min     go test -race of all packages but the chain's
+guests       Debian, npm         1 min     the C, AssemblyScript and WAT guests are what their sources give
 generate     Go                  2 min     generated code is what the protobuf files give
 lint         Go                  6 min     golangci-lint (its first build is most of the time)
 END
@@ -66,6 +67,16 @@ fuzz() {
 	done || return 1
 }
 
+guests() {
+	status=0
+	exec/testdata/guests/build.sh --check || status=$?
+	if [ "$status" = 3 ]; then
+		skip guests "a compiler is missing (see above)"
+		return
+	fi
+	return "$status"
+}
+
 lint() {
 	if [ ! -x "$root/.cache/bin/golangci-lint-$golangci" ]; then
 		echo "building golangci-lint $golangci" >&2
@@ -84,6 +95,7 @@ run() {
 	fuzz) fuzz ;;
 	race) race ;;
 	lint) lint ;;
+	guests) guests ;;
 	generate) ./scripts/generate.sh --check ;;
 	*)
 		echo "there is no suite $1; these are:" >&2
