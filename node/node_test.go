@@ -125,8 +125,17 @@ func TestAgreements(t *testing.T) {
 	})
 	t.Run("the contract fails", func(t *testing.T) {
 		req := net.loan()
-		req.Inputs[0].Source = &affiliatev1.ProposedInput_Content{Content: []byte(`{"loan_id":"L-9","principal":0}`)}
-		net.allFailed(net.propose(0, req), agreement.CodeContractFail)
+		application := bytes.Replace(req.Inputs[0].GetContent(), []byte("25000000"), []byte("0"), 1)
+		req.Inputs[0].Source = &affiliatev1.ProposedInput_Content{Content: application}
+		id := net.propose(0, req)
+		net.allFailed(id, agreement.CodeContractFail)
+		for i, n := range net.nodes { // the condition alone, at every party
+			s, err := n.state(id)
+			net.must(err)
+			if len(s.Records) != 1 || s.Records[0].Function != "within_limits" || s.Records[0].Record != "" || s.Records[0].Code != "LOAN_PRINCIPAL_INVALID" {
+				t.Errorf("node %d: %+v", i, s.Records)
+			}
+		}
 	})
 	t.Run("the same id again", func(t *testing.T) {
 		req := net.loan()

@@ -11,7 +11,7 @@ import (
 	"github.com/affiliate-node/affiliate/contract"
 )
 
-// The contract: two inputs, two functions, two records.
+// The contract: two inputs, a condition, two functions, two records.
 var loan = contract.Serve(contract.Contract{
 	Manifest: contract.Manifest{
 		ABI:     contract.ABI,
@@ -27,6 +27,9 @@ var loan = contract.Serve(contract.Contract{
 			{Name: "application", Type: "example.loan.Application"},
 			{Name: "document", Type: "example.loan.Document", MediaType: "application/pdf"},
 		},
+		// What nobody may lend ends the agreement as a whole, whatever the
+		// records would say.
+		Conditions: []contract.Condition{{Name: "within_limits", Inputs: []string{"application"}}},
 		Functions: []contract.Function{
 			{
 				Name: "record_terms", Role: "ORIGINATOR",
@@ -50,6 +53,7 @@ var loan = contract.Serve(contract.Contract{
 		"record_terms":    recordTerms,
 		"record_document": recordDocument,
 	},
+	Conditions: map[string]contract.Check{"within_limits": withinLimits},
 })
 
 func main() {}
@@ -90,6 +94,20 @@ const (
 	maxDocument  = 8 << 20
 )
 
+func withinLimits(c *contract.Call) error {
+	var a Application
+	if err := c.Input("application").JSON(&a); err != nil {
+		return err
+	}
+	switch {
+	case a.Principal <= 0 || a.Principal > maxPrincipal:
+		return contract.Fail("LOAN_PRINCIPAL_INVALID", "a principal of %d is not between 1 and %d", a.Principal, maxPrincipal)
+	case a.Months < 1 || a.Months > maxMonths:
+		return contract.Fail("LOAN_TERM_INVALID", "a term of %d months is not between 1 and %d", a.Months, maxMonths)
+	}
+	return nil
+}
+
 func recordTerms(c *contract.Call) (any, error) {
 	var a Application
 	if err := c.Input("application").JSON(&a); err != nil {
@@ -100,14 +118,10 @@ func recordTerms(c *contract.Call) (any, error) {
 		return nil, contract.Fail("LOAN_ID_MISSING", "the application has no loan_id")
 	case a.Borrower.Name == "" || !capitals(a.Borrower.Country, 2):
 		return nil, contract.Fail("LOAN_BORROWER_INVALID", "the borrower needs a name and a two-letter country")
-	case a.Principal <= 0 || a.Principal > maxPrincipal:
-		return nil, contract.Fail("LOAN_PRINCIPAL_INVALID", "a principal of %d is not between 1 and %d", a.Principal, maxPrincipal)
 	case !capitals(a.Currency, 3):
 		return nil, contract.Fail("LOAN_CURRENCY_INVALID", "%q is not a currency such as USD", a.Currency)
 	case !percent(a.Rate):
 		return nil, contract.Fail("LOAN_RATE_INVALID", "%q is not a yearly rate in percent such as 6.25", a.Rate)
-	case a.Months < 1 || a.Months > maxMonths:
-		return nil, contract.Fail("LOAN_TERM_INVALID", "a term of %d months is not between 1 and %d", a.Months, maxMonths)
 	}
 	start, err := time.Parse(time.DateOnly, a.Start)
 	if err != nil {

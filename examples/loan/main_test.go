@@ -73,6 +73,11 @@ func TestLoanFails(t *testing.T) {
 			t.Errorf("%s = %v: %+v; want %s", c.field, c.value, results, c.code)
 		}
 	}
+	a := application(t)
+	a["principal"], a["currency"] = 0, "dollars"
+	if results := run(t, a, "GIF89a"); results[0].Function != "within_limits" {
+		t.Errorf("%+v; want the condition to fail before anything else", results)
+	}
 	if results := run(t, application(t), "GIF89a"); results[1].Failure == nil || results[1].Failure.Code != "LOAN_DOCUMENT_INVALID" {
 		t.Errorf("a GIF: %+v", results[1])
 	}
