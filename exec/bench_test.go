@@ -2,8 +2,24 @@ package exec
 
 import (
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/affiliate-node/affiliate/contract"
 )
+
+// report gives a figure beside its limit, and the goal: the part of the limit
+// that is enough.
+func report(b *testing.B, unit string, value, limit, goal float64) {
+	b.Helper()
+	b.ReportMetric(value, unit)
+	b.ReportMetric(limit, "limit-"+unit)
+	b.ReportMetric(goal, "goal-"+unit)
+}
 
 // BenchmarkLoadCold compiles the loan contract each time.
 func BenchmarkLoadCold(b *testing.B) {
@@ -35,15 +51,81 @@ func BenchmarkLoadCached(b *testing.B) {
 	}
 }
 
-// BenchmarkPrepare checks and rewrites the loan contract.
-func BenchmarkPrepare(b *testing.B) {
-	wasm := example(b, "loan")
-	b.SetBytes(int64(len(wasm)))
-	for b.Loop() {
-		if _, err := admit(wasm); err != nil {
-			b.Fatal(err)
-		}
+// loadedExample loads an example contract and keeps it from being dropped.
+func loadedExample(b *testing.B, e *Engine, name string) (*Contract, *loadedModule) {
+	b.Helper()
+	c := load(b, e, name)
+	m := e.find(c.ModuleHash)
+	b.Cleanup(func() { e.release(m) })
+	return c, m
+}
+
+// BenchmarkStart measures how long it takes until a stock-Go contract can be
+// called, beside making an instance of the module as it is.
+func BenchmarkStart(b *testing.B) {
+	e := engine(b, Config{})
+	_, m := loadedExample(b, e, "loan")
+	spare, err := m.start.instantiate(b.Context(), e.machine, m.compiled, m.mutable, contract.DefaultMemory)
+	if err != nil {
+		b.Fatal(err)
 	}
+	plain := newBare(b, example(b, "loan"), spare)
+	for _, how := range []struct {
+		name  string
+		start func() *instance
+	}{
+		{"new", func() *instance {
+			i, err := m.start.instantiate(b.Context(), e.machine, m.compiled, m.mutable, contract.DefaultMemory)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return i
+		}},
+		{"again", func() *instance {
+			if !spare.reset(m.start) {
+				b.Fatal("an instance can't be used again")
+			}
+			return spare
+		}},
+	} {
+		b.Run(how.name, func(b *testing.B) {
+			var took, cold time.Duration
+			n := 0
+			for b.Loop() {
+				begin := time.Now()
+				i := how.start()
+				took += time.Since(begin)
+				use(b, i, m)
+				if i != spare {
+					i.close(b.Context())
+				}
+				if n++; n%10 == 1 {
+					cold += plain.cold(b, m)
+				}
+			}
+			report(b, "ns/op", float64(took)/float64(n), float64(cold)/float64((n+9)/10), 4)
+		})
+	}
+}
+
+// use has an instance do some work, so that the next start finds it used.
+func use(b *testing.B, i *instance, m *loadedModule) {
+	b.Helper()
+	c := newCall(m.start, contract.MaxManifest, DefaultLogLimit)
+	if stopped, err := i.call(b.Context(), c, contract.DefaultFuel, exportDescribe); err != nil || stopped {
+		b.Fatal(err)
+	}
+}
+
+// cold is how long the module takes to be ready without a snapshot.
+func (p *bare) cold(b *testing.B, m *loadedModule) time.Duration {
+	b.Helper()
+	c := newCall(m.start, contract.MaxManifest, DefaultLogLimit)
+	begin := time.Now()
+	i, ctx := p.ready(b, c)
+	took := time.Since(begin)
+	_ = i.Close(ctx)
+	return took
 }
 
 // BenchmarkExecute runs the loan contract: two functions, a PDF of 300 KB.
@@ -55,12 +137,93 @@ func BenchmarkExecute(b *testing.B) {
 	}
 }
 
-// BenchmarkExecuteFunction runs one function on a JSON record of 200 bytes.
-func BenchmarkExecuteFunction(b *testing.B) {
-	e := engine(b, Config{})
-	c := load(b, e, "appraisal")
-	r := Run{Proposed: map[string][]byte{"valuation": sample(b, "appraisal/testdata/valuation.json")}, Time: at}
-	for b.Loop() {
-		execute(b, e, c, r)
+// jsonRun has a bench guest work once through a record of 1 KiB.
+func jsonRun(b *testing.B) (Run, map[string][]byte) {
+	b.Helper()
+	inputs := map[string][]byte{"record": workloads(b)[0].inputs["record"]}
+	return Run{Proposed: inputs, Time: at}, inputs
+}
+
+// BenchmarkJSON runs one function on a JSON record of 1 KiB, all that the host
+// does included, beside the same call in an instance of the module as it is,
+// which is made beforehand.
+func BenchmarkJSON(b *testing.B) {
+	for _, guest := range []string{"bench-go", "bench-c"} {
+		b.Run(guest, func(b *testing.B) {
+			e := engine(b, Config{})
+			wasm := guestModule(b, guest)
+			c, err := e.Load(b.Context(), wasm)
+			if err != nil {
+				b.Fatal(err)
+			}
+			c.Manifest.Functions = c.Manifest.Functions[:1]
+			m := e.find(c.ModuleHash)
+			defer e.release(m)
+			charged, err := m.start.instantiate(b.Context(), e.machine, m.compiled, m.mutable, contract.DefaultMemory)
+			if err != nil {
+				b.Fatal(err)
+			}
+			plain := newBare(b, wasm, charged)
+			r, inputs := jsonRun(b)
+			var took, limit time.Duration
+			n := 0
+			for b.Loop() {
+				begin := time.Now()
+				execute(b, e, c, r)
+				took += time.Since(begin)
+				call := newCall(m.start, contract.DefaultOutput, DefaultLogLimit)
+				call.values = [3]map[string][]byte{contract.KindProposed: inputs, contract.KindContext: {}}
+				_, once := plain.run(b, call, 0)
+				limit += once
+				n++
+			}
+			report(b, "ns/op", float64(took)/float64(n), float64(limit)/float64(n), 1/1.3)
+		})
 	}
+}
+
+// BenchmarkParallel has 100 runs in flight on all processors, beside what one
+// worker gets done.
+func BenchmarkParallel(b *testing.B) {
+	rate := func(workers int) float64 {
+		e := engine(b, Config{Workers: workers})
+		c := load(b, e, "appraisal")
+		r := Run{Proposed: map[string][]byte{"valuation": sample(b, "appraisal/testdata/valuation.json")}, Time: at}
+		const runs, each = 100, 20
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for range runs {
+			wg.Go(func() {
+				for range each {
+					execute(b, e, c, r)
+				}
+			})
+		}
+		wg.Wait()
+		return runs * each / time.Since(begin).Seconds()
+	}
+	var one, all float64
+	for b.Loop() {
+		one, all = max(one, rate(1)), max(all, rate(runtime.GOMAXPROCS(0)))
+	}
+	report(b, "runs/s", all, one*float64(runtime.GOMAXPROCS(0)), 0.9)
+}
+
+// BenchmarkPrepare checks and rewrites the loan contract, beside compiling it.
+func BenchmarkPrepare(b *testing.B) {
+	wasm := example(b, "loan")
+	var compiling time.Duration
+	r := wazero.NewRuntimeWithConfig(b.Context(), wazero.NewRuntimeConfigCompiler().WithCoreFeatures(features))
+	defer r.Close(b.Context())
+	begin := time.Now()
+	if _, err := r.CompileModule(b.Context(), wasm); err != nil {
+		b.Fatal(err)
+	}
+	compiling = time.Since(begin)
+	for b.Loop() {
+		if _, err := admit(wasm); err != nil {
+			b.Fatal(err)
+		}
+	}
+	report(b, "s/op", b.Elapsed().Seconds()/float64(b.N), compiling.Seconds(), 10)
 }

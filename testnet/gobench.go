@@ -24,7 +24,7 @@ var ErrNoBenchmarks = errors.New("no benchmarks")
 
 // BenchPackage runs the Go benchmarks of one package and writes each metric as
 // a figure. A benchmark that reports a metric "limit-UNIT" beside "UNIT" gives
-// that figure its limit.
+// that figure its limit, with "goal-UNIT" the part of it that is enough.
 func BenchPackage(ctx context.Context, root, name string, out io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem", "./"+name)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOFLAGS=")
@@ -63,7 +63,7 @@ func goFigures(family, text string) []Figure {
 
 // lineFigures pairs the values and units of one line.
 func lineFigures(name string, fields []string) []Figure {
-	limits := map[string]float64{}
+	limits, goals := map[string]float64{}, map[string]float64{}
 	var figures []Figure
 	for i := 0; i+1 < len(fields); i += 2 {
 		value, err := strconv.ParseFloat(fields[i], 64)
@@ -74,6 +74,10 @@ func lineFigures(name string, fields []string) []Figure {
 			limits[unit] = value
 			continue
 		}
+		if unit, ok := strings.CutPrefix(fields[i+1], "goal-"); ok {
+			goals[unit] = value
+			continue
+		}
 		unit := fields[i+1]
 		figures = append(figures, Figure{
 			Name: name, Value: value, Unit: unit, Goal: rateGoal, Less: strings.HasSuffix(unit, "/op"),
@@ -81,6 +85,9 @@ func lineFigures(name string, fields []string) []Figure {
 	}
 	for i := range figures {
 		figures[i].Limit = limits[figures[i].Unit]
+		if goal, ok := goals[figures[i].Unit]; ok {
+			figures[i].Goal = goal
+		}
 	}
 	return figures
 }

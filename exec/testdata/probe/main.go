@@ -23,7 +23,7 @@ var probe = contract.Serve(contract.Contract{
 		ABI: contract.ABI, Name: "probe", Version: "1",
 		Roles:               []contract.RoleSpec{{Role: "OWNER"}},
 		ScopeSpecifications: []contract.ScopeSpecification{{ID: "61737365-0000-4000-8000-000000000009", Name: "probe", Roles: []string{"OWNER"}}},
-		Limits: contract.Limits{Memory: 32 << 20, Output: 1 << 16},
+		Limits:              contract.Limits{Memory: 32 << 20, Output: 1 << 16},
 		Inputs: []contract.ValueSpec{
 			{Name: "do", Type: "do"},
 			{Name: "hidden", Type: "hidden", MediaType: "application/octet-stream", Optional: true},
