@@ -21,6 +21,7 @@ type Config struct {
 	P2P        P2P        `toml:"p2p" comment:"How other affiliates reach this node, and which of them may."`
 	Store      Store      `toml:"store" comment:"The sealed objects and agreements in HOME/data."`
 	Exec       Exec       `toml:"exec" comment:"Limits of one run of a contract. All parties of an agreement should have the same."`
+	Contracts  Contracts  `toml:"contracts" comment:"Which contracts this node runs."`
 	Agreements Agreements `toml:"agreements" comment:"How long agreements may take."`
 	Policy     Policy     `toml:"policy" comment:"Who decides about proposals of other affiliates."`
 	Log        Log        `toml:"log" comment:"What the node writes to standard error."`
@@ -77,6 +78,20 @@ type Exec struct {
 	Timeout     Duration `toml:"timeout" comment:"Wall-clock time of one run, 100ms to 10m."`
 	Workers     int      `toml:"workers" comment:"Contracts executed at the same time, 1 to 256."`
 }
+
+// Contracts says which contracts are run.
+type Contracts struct {
+	Vet Vet `toml:"vet" comment:"\"required\" runs only what this affiliate has consented to: by affiliate contract vet, by publishing it, or by a rule of the policy that names its hash; what others propose waits until then. \"open\" runs whatever a member proposes, and says nothing about vetting to others."`
+}
+
+// Vet says whether contracts have to be vetted.
+type Vet string
+
+// What can be said of vetting.
+const (
+	VetRequired Vet = "required"
+	VetOpen     Vet = "open"
+)
 
 // Agreements says how long things may take.
 type Agreements struct {
@@ -141,6 +156,7 @@ func Default(home string) Config {
 			MemoryLimit: 256 * MiB, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,
 			Timeout: 10 * Second, Workers: 2,
 		},
+		Contracts: Contracts{Vet: VetRequired},
 		Agreements: Agreements{
 			Lifetime: 24 * Hour, MaxLifetime: 30 * 24 * Hour,
 			AcknowledgeWithin: 24 * Hour, MaxOpen: 10_000,

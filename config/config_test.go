@@ -154,6 +154,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"p2p.record_lifetime", func(c *Config) { c.P2P.RecordLifetime = Minute }},
 		{"store.max_object_size", func(c *Config) { c.Store.MaxObjectSize = 0 }},
 		{"exec.workers", func(c *Config) { c.Exec.Workers = 0 }},
+		{"contracts.vet", func(c *Config) { c.Contracts.Vet = "no" }},
 		{"agreements.max_open", func(c *Config) { c.Agreements.MaxOpen = -1 }},
 		{"policy.default", func(c *Config) { c.Policy.Default = "yes" }},
 		{"policy.rule[0].contract", func(c *Config) { c.Policy.Rules = []Rule{{Contract: "64a722c905aa", Action: Ask}} }},

@@ -45,7 +45,8 @@ func writeRules(b *bytes.Buffer, rules []Rule) {
 	writeComment(b, "# ", `Rules, in order; the first that matches a proposal decides, before "default". `+
 		`contract is a whole hash or a name, proposer an account address; "*" or nothing matches any. `+
 		`A name is only what a module says of itself, and anybody can give another module the same one: `+
-		`name the hash, as affiliate contract show prints it, unless the rule names a proposer whom you trust.`)
+		`name the hash, as affiliate contract show prints it, unless the rule names a proposer whom you trust. `+
+		`A rule that names the hash and doesn't reject vets the contract, whoever proposes it; one that names it otherwise doesn't.`)
 	if len(rules) == 0 {
 		b.WriteString("# [[policy.rule]]\n# contract = \"0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0\"\n# proposer = \"*\"\n# action = \"approve\"\n")
 	}

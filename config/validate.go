@@ -26,7 +26,7 @@ const maxContractName = 200
 func (c Config) Validate() error {
 	checks := []func() *Error{
 		c.checkAffiliate, c.checkChain, c.checkP2P, c.checkStore, c.checkExec,
-		c.checkAgreements, c.checkPolicy, c.checkLog, c.checkMetrics,
+		c.checkContracts, c.checkAgreements, c.checkPolicy, c.checkLog, c.checkMetrics,
 	}
 	for _, check := range checks {
 		if e := check(); e != nil {
@@ -123,6 +123,10 @@ func (c Config) checkExec() *Error {
 		within("exec.timeout", x.Timeout, 100*Millisecond, 10*Minute),
 		within("exec.workers", x.Workers, 1, 256),
 	)
+}
+
+func (c Config) checkContracts() *Error {
+	return oneOf("contracts.vet", string(c.Contracts.Vet), string(VetRequired), string(VetOpen))
 }
 
 func (c Config) checkAgreements() *Error {

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"time"
 	"unicode"
@@ -26,6 +27,7 @@ const (
 	MaxAddrs          = 16
 	MaxAddrSize       = 256 // bytes of one multiaddr
 	MaxPeerID         = 128 // bytes
+	MaxVetted         = 256 // contracts that a record names
 	MaxRecordLifetime = 366 * 24 * time.Hour
 )
 
@@ -180,7 +182,23 @@ func checkRecord(rec *affiliatev1.AffiliateRecord) error {
 	if _, err := parseRecipient(rec.Recipient); err != nil {
 		return bad("recipient")
 	}
+	if !ascending(rec.GetVetting().GetContracts()) {
+		return bad("list of vetted contracts")
+	}
 	return nil
+}
+
+// ascending holds the hashes of vetted contracts to number, size and order.
+func ascending(hashes [][]byte) bool {
+	if len(hashes) > MaxVetted {
+		return false
+	}
+	for i, h := range hashes {
+		if len(h) != len(agreement.Hash{}) || i > 0 && bytes.Compare(hashes[i-1], h) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // printable refuses what could play tricks on a terminal.

@@ -3,7 +3,10 @@ package keys
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +188,15 @@ func testRecord(r *Ring, now time.Time) *affiliatev1.AffiliateRecord {
 	}
 }
 
+// vetting names n contracts.
+func vetting(n int) *affiliatev1.Vetting {
+	v := new(affiliatev1.Vetting)
+	for i := range n {
+		v.Contracts = append(v.Contracts, binary.BigEndian.AppendUint64(make([]byte, 24), uint64(i)))
+	}
+	return v
+}
+
 func TestRecord(t *testing.T) {
 	a, b := newTestRing(t), newTestRing(t)
 	now := time.Unix(1_700_000_000, 0)
@@ -200,6 +212,13 @@ func TestRecord(t *testing.T) {
 	good := sign(func(*affiliatev1.AffiliateRecord) {})
 	if rec, err := VerifyRecord("tp", "net", good, now); err != nil || rec.Name != "Lender" {
 		t.Fatalf("a good record: %v", err)
+	}
+	largest := sign(func(r *affiliatev1.AffiliateRecord) { // all of it at once fits
+		r.Name, r.PeerId, r.Sequence, r.Vetting = strings.Repeat("n", MaxName), strings.Repeat("p", MaxPeerID), math.MaxUint64, vetting(MaxVetted)
+		r.Multiaddrs = slices.Repeat([]string{strings.Repeat("/", MaxAddrSize)}, MaxAddrs)
+	})
+	if rec, err := VerifyRecord("tp", "net", largest, now); err != nil || len(rec.Vetting.Contracts) != MaxVetted {
+		t.Fatalf("the largest record: %d bytes, %v", len(largest.Record), err)
 	}
 	_, err := VerifyRecord("tp", "other", good, now)
 	wantCode(t, err, agreement.CodeWrongNetwork)
@@ -223,6 +242,16 @@ func TestRecord(t *testing.T) {
 		func(r *affiliatev1.AffiliateRecord) { r.Multiaddrs = []string{strings.Repeat("/", MaxAddrSize+1)} },
 		func(r *affiliatev1.AffiliateRecord) { r.Sequence = 0 },
 		func(r *affiliatev1.AffiliateRecord) { r.Recipient = "age1" },
+		func(r *affiliatev1.AffiliateRecord) { r.Vetting = vetting(MaxVetted + 1) },
+		func(r *affiliatev1.AffiliateRecord) { r.Vetting = vetting(2); slices.Reverse(r.Vetting.Contracts) },
+		func(r *affiliatev1.AffiliateRecord) {
+			r.Vetting = vetting(2)
+			r.Vetting.Contracts[0] = r.Vetting.Contracts[1]
+		},
+		func(r *affiliatev1.AffiliateRecord) {
+			r.Vetting = vetting(1)
+			r.Vetting.Contracts[0] = make([]byte, 31)
+		},
 		func(r *affiliatev1.AffiliateRecord) { r.ExpiresUnix = now.Add(2 * MaxRecordLifetime).Unix() },
 	} {
 		if _, err := VerifyRecord("tp", "net", sign(change), now); agreement.CodeOf(err) != agreement.CodeBadMessage {

@@ -121,6 +121,7 @@ func (a agreementAPI) Why(_ context.Context, req *connect.Request[affiliatev1.Wh
 	out := &affiliatev1.WhyResponse{
 		Agreement: a.n.view(s), Summary: x.Summary, WaitingFor: x.WaitingFor, Actions: x.Actions,
 	}
+	out.WaitingFor = append(out.WaitingFor, a.n.unvetted(s)...)
 	out.WaitingFor = append(out.WaitingFor, a.n.troubles(s.ID)...)
 	events, err := a.n.store.EventsAfter(0, &s.ID, 1000)
 	if err != nil {
@@ -130,6 +131,24 @@ func (a agreementAPI) Why(_ context.Context, req *connect.Request[affiliatev1.Wh
 		out.History = append(out.History, viewEvent(e))
 	}
 	return connect.NewResponse(out), nil
+}
+
+// unvetted says which of those who are waited for haven't vetted the contract,
+// as far as they tell.
+func (n *Node) unvetted(s agreement.State) []string {
+	if s.Phase != agreement.Collecting {
+		return nil
+	}
+	var silent, out []string
+	for _, p := range s.Participants {
+		if !p.Attested && !slices.Contains(silent, p.Address) {
+			silent = append(silent, p.Address)
+		}
+	}
+	for _, a := range n.notVettedBy(s.Contract, silent) {
+		out = append(out, fmt.Sprintf("%s hasn't vetted contract %s", n.namesOf([]string{a}), s.Contract))
+	}
+	return out
 }
 
 // troubles says what this node keeps trying for an agreement, and what the

@@ -15,48 +15,6 @@ import (
 	"github.com/affiliate-node/affiliate/store"
 )
 
-// contractAPI implements ContractService.
-type contractAPI struct{ n *Node }
-
-// PublishContract stores a module and writes its specifications to the chain.
-func (a contractAPI) PublishContract(ctx context.Context, req *connect.Request[affiliatev1.PublishContractRequest]) (*connect.Response[affiliatev1.PublishContractResponse], error) {
-	c, tx, err := a.n.publish(ctx, req.Msg.Module)
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(&affiliatev1.PublishContractResponse{Contract: viewContract(c), TxHash: tx}), nil
-}
-
-// ListContracts lists what this node has published or been proposed.
-func (a contractAPI) ListContracts(context.Context, *connect.Request[affiliatev1.ListContractsRequest]) (*connect.Response[affiliatev1.ListContractsResponse], error) {
-	all, err := a.n.store.Contracts()
-	if err != nil {
-		return nil, err
-	}
-	out := &affiliatev1.ListContractsResponse{}
-	for _, c := range all {
-		out.Contracts = append(out.Contracts, viewContract(c))
-	}
-	return connect.NewResponse(out), nil
-}
-
-// GetContract finds one contract.
-func (a contractAPI) GetContract(_ context.Context, req *connect.Request[affiliatev1.GetContractRequest]) (*connect.Response[affiliatev1.Contract], error) {
-	c, err := a.n.findContract(req.Msg.Contract)
-	if err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(viewContract(c)), nil
-}
-
-func viewContract(c store.Contract) *affiliatev1.Contract {
-	return &affiliatev1.Contract{
-		Hash: c.Hash.String(), Name: c.Name, Version: c.Version, Manifest: c.Manifest,
-		SpecificationId: chainclient.ContractSpecAddress(agreement.ContractSpecificationID(c.Hash)),
-		ModuleHash:      c.Module[:], ModuleSize: c.Size,
-	}
-}
-
 // recordAPI implements RecordService.
 type recordAPI struct{ n *Node }
 

@@ -138,7 +138,8 @@ func (n *Node) findContract(what string) (store.Contract, error) {
 	switch {
 	case len(found) == 0:
 		return store.Contract{}, agreement.Errorf(agreement.CodeUnknownContract, "no contract %q is known here", what).
-			WithHint("list them with `affiliate contract list`, publish one with `affiliate contract publish FILE.wasm`")
+			WithHint("list them with `affiliate contract list`, publish one with `affiliate contract publish FILE.wasm`," +
+				" or get another member's with `affiliate contract show --fetch HASH`")
 	case len(found) > 1:
 		return store.Contract{}, agreement.Errorf(agreement.CodeBadRequest, "%q means %d contracts", what, len(found)).
 			WithHint("give NAME@VERSION or the hash, see `affiliate contract list`")
@@ -146,7 +147,8 @@ func (n *Node) findContract(what string) (store.Contract, error) {
 	return found[0], nil
 }
 
-// publish puts a contract into the store and its specifications on the chain.
+// publish puts a contract into the store and its specifications on the chain,
+// and vets it: who offers a contract to others runs it.
 // Everything is idempotent: after a failure the same request goes on.
 func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, string, error) {
 	c, err := n.engine.Load(ctx, module)
@@ -166,7 +168,10 @@ func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, stri
 		return store.Contract{}, "", err
 	}
 	row := storedContract(c, int64(len(module)))
-	return row, tx, n.store.PutContract(ctx, row)
+	if err := n.store.PutContract(ctx, row); err != nil {
+		return store.Contract{}, "", err
+	}
+	return row, tx, n.consent(ctx, c.Hash, "")
 }
 
 const mediaWasm = "application/wasm"

@@ -52,7 +52,10 @@ func (n *Node) attempt(ctx context.Context, e *store.Effect) error {
 	}
 	event, blobs, err := n.outcome(ctx, kind, s, e)
 	if err == nil {
-		_, err = n.apply(ctx, e.Agreement, event, cause{effect: e.Seq, blobs: blobs})
+		s, err = n.apply(ctx, e.Agreement, event, cause{effect: e.Seq, blobs: blobs})
+		if err == nil {
+			return n.resume(ctx, s) // it may have been vetted just now
+		}
 		if agreement.CodeOf(err) != agreement.CodeTooLarge { // what came of it can't be stored, ever
 			return err
 		}

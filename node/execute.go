@@ -49,6 +49,12 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := n.mustBeVetted(t.contract); err != nil {
+		if !s.Proposing() && agreement.CodeOf(err) == agreement.CodeNotVetted {
+			return agreement.NotVetted{}, nil, nil
+		}
+		return nil, nil, err
+	}
 	c, err := n.contract(ctx, t.contract, agreement.Hash(t.Module.ContentHash))
 	if err != nil {
 		return nil, nil, err
@@ -280,6 +286,12 @@ func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event,
 	if err := n.awaitRecords(&t, audience); err != nil {
 		return nil, nil, err
 	}
+	if ok, err := n.vetted(t.contract); err != nil || !ok {
+		if err == nil {
+			err = n.fetchModule(ctx, &t, audience) // to be looked at, also when the proposer has gone
+		}
+		return agreement.NotVetted{}, nil, err
+	}
 	c, err := n.fetchContract(ctx, &t, audience)
 	if err != nil {
 		return nil, nil, err
@@ -308,17 +320,30 @@ func (n *Node) awaitRecords(t *terms, audience []string) error {
 	return nil
 }
 
-// fetchContract gets the module, which every member may read, and loads it.
-func (n *Node) fetchContract(ctx context.Context, t *terms, audience []string) (*exec.Contract, error) {
+// fetchModule gets the module, which every member may read. None of it runs. A
+// contract has one module: where the contract is known, no other is taken.
+func (n *Node) fetchModule(ctx context.Context, t *terms, audience []string) error {
 	module := agreement.Hash(t.Module.ContentHash)
+	known, err := n.store.Contract(t.contract)
+	if err == nil && known.Module != module {
+		return agreement.Errorf(agreement.CodeBadModule, "contract %s has another module than the terms name", t.contract)
+	}
+	if err != nil && !errors.Is(err, agreement.ErrNotFound) {
+		return err
+	}
 	have, err := n.store.ObjectsByContent(module)
 	if err == nil && len(have) == 0 {
 		err = n.obtain(ctx, t.Proposer, t.Module, contractOwner(t.contract), audience)
 	}
-	if err != nil {
+	return err
+}
+
+// fetchContract gets the module and loads it, in which it says what it is.
+func (n *Node) fetchContract(ctx context.Context, t *terms, audience []string) (*exec.Contract, error) {
+	if err := n.fetchModule(ctx, t, audience); err != nil {
 		return nil, err
 	}
-	return n.contract(ctx, t.contract, module)
+	return n.contract(ctx, t.contract, agreement.Hash(t.Module.ContentHash))
 }
 
 // checkTerms is what proposer and parties alike demand of terms.

@@ -34,6 +34,7 @@ type Config struct {
 	MaxOpen       int           // open agreements; more are refused
 	MaxObjectSize int64         // bytes
 	Policy        Policy
+	RunUnvetted   bool // contracts that this affiliate hasn't vetted, too
 }
 
 // Deps are the parts that the node drives.
@@ -59,14 +60,15 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time
 
-	locks     keyedLocks // one per agreement: held from reading a state to committing the next
-	queue     *queue
-	timers    *timers
-	reach     *reach
-	claims    *claims
-	contracts *contractCache
-	lastBlock time.Time     // when takeBlock was last called
-	following chan struct{} // closed when it is known from which block on the chain is followed
+	locks      keyedLocks // one per agreement: held from reading a state to committing the next
+	queue      *queue
+	timers     *timers
+	reach      *reach
+	claims     *claims
+	contracts  *contractCache
+	announcing sync.Mutex    // one list of vetted contracts at a time
+	lastBlock  time.Time     // when takeBlock was last called
+	following  chan struct{} // closed when it is known from which block on the chain is followed
 }
 
 // New puts a node together and starts nothing.
@@ -85,6 +87,9 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 		return nil, fmt.Errorf("setting up the network: %w", err)
 	}
 	n.host = host
+	if err := n.announceVetting(); err != nil {
+		return nil, fmt.Errorf("reading which contracts are vetted: %w", err)
+	}
 	return n, nil
 }
 
@@ -93,6 +98,9 @@ func (n *Node) Run(ctx context.Context) error {
 	err := n.catchUpIndex(ctx)
 	if err == nil {
 		err = n.takeUp()
+	}
+	if err == nil {
+		err = n.resumeVetted(ctx) // the policy may have changed
 	}
 	if err != nil {
 		return fmt.Errorf("taking up what was left undone: %w", err)

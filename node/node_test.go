@@ -228,7 +228,9 @@ func TestDishonestProposer(t *testing.T) {
 		}, agreement.CodeNotFound},
 		{"another contract", func(net *network, p *affiliatev1.Proposal) {
 			net.restate(p, func(t *affiliatev1.Terms, _ []*affiliatev1.RecordResult) {
-				t.ContractHash = bytes.Repeat([]byte{7}, 32)
+				payment, err := net.nodes[0].findContract("payment")
+				net.must(err)
+				t.ContractHash = payment.Hash[:]
 			})
 		}, agreement.CodeBadModule},
 	} {

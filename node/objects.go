@@ -202,12 +202,9 @@ func (n *Node) held(content agreement.Hash, reader string) (bool, error) {
 // obtain makes sure that this node holds a content that the peer may read too:
 // its own copy, or a verified one from the peer.
 func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectRef, owner string, audience []string) error {
-	r, err := objectOf(ref)
+	r, err := n.checkedRef(ref)
 	if err != nil {
-		return agreement.Errorf(agreement.CodeBadMessage, "object: %w", err)
-	}
-	if r.size > n.cfg.MaxObjectSize || r.sealed > n.cfg.MaxObjectSize+sealOverhead {
-		return agreement.Errorf(agreement.CodeTooLarge, "an object has %d bytes, the limit here is %d", r.size, n.cfg.MaxObjectSize)
+		return err
 	}
 	if have, err := n.held(r.content, from); err != nil || have {
 		return err
@@ -224,6 +221,18 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 	return n.takeIn(ctx, r, header, payload, owner, audience)
 }
 
+// checkedRef is a peer's word on an object, within the limits that hold here.
+func (n *Node) checkedRef(ref *affiliatev1.ObjectRef) (objectRef, error) {
+	r, err := objectOf(ref)
+	if err != nil {
+		return r, agreement.Errorf(agreement.CodeBadMessage, "object: %w", err)
+	}
+	if r.size > n.cfg.MaxObjectSize || r.sealed > n.cfg.MaxObjectSize+sealOverhead {
+		return r, agreement.Errorf(agreement.CodeTooLarge, "an object has %d bytes, the limit here is %d", r.size, n.cfg.MaxObjectSize)
+	}
+	return r, nil
+}
+
 // fetch asks a peer for a sealed object. What arrives isn't checked.
 func (n *Node) fetch(ctx context.Context, from string, r objectRef) (header, payload []byte, err error) {
 	resp, body, err := n.host.Fetch(ctx, from, r.id, 0)
@@ -231,14 +240,22 @@ func (n *Node) fetch(ctx context.Context, from string, r objectRef) (header, pay
 		return nil, nil, err
 	}
 	defer body.Close()
-	if len(resp.Header) > maxHeader {
-		return nil, nil, agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
-	}
-	payload = make([]byte, r.sealed)
-	if _, err := io.ReadFull(body, payload); err != nil {
-		return nil, nil, agreement.Errorf(agreement.CodePeerUnreachable, "fetching object %s from %s: %w", r.id, from, err)
+	payload, err = readPayload(resp, body, r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("fetching object %s from %s: %w", r.id, from, err)
 	}
 	return resp.Header, payload, nil
+}
+
+func readPayload(resp *affiliatev1.FetchObjectResponse, body io.Reader, r objectRef) ([]byte, error) {
+	if len(resp.Header) > maxHeader {
+		return nil, agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
+	}
+	payload := make([]byte, r.sealed)
+	if _, err := io.ReadFull(body, payload); err != nil {
+		return nil, agreement.Errorf(agreement.CodePeerUnreachable, "reading an object: %w", err)
+	}
+	return payload, nil
 }
 
 // takeIn stores a sealed object that came from a peer, after checking both

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
@@ -47,6 +49,21 @@ func (p Policy) decide(contract agreement.Hash, name, proposer string) agreement
 	}
 	return verdicts[p.Default]
 }
+
+// pinned lists the contracts that the rules name by their hash. To write a hash
+// into a rule that doesn't reject is a consent to run the contract, whoever
+// proposes it.
+func (p Policy) pinned() []agreement.Hash {
+	var out []agreement.Hash
+	for _, r := range p.Rules {
+		if hash, err := agreement.ParseHash(r.Contract); err == nil && verdicts[r.Action] != agreement.Reject {
+			out = append(out, hash)
+		}
+	}
+	return out
+}
+
+func (p Policy) pins(contract agreement.Hash) bool { return slices.Contains(p.pinned(), contract) }
 
 // names reports whether the rule is for a contract. What has the form of a hash
 // is one: a contract may call itself anything, another's hash too.

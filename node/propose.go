@@ -43,6 +43,9 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
+	if err := n.mustBeVetted(known.Hash); err != nil {
+		return agreement.State{}, err
+	}
 	c, err := n.contract(ctx, known.Hash, known.Module)
 	if err != nil {
 		return agreement.State{}, err
@@ -112,6 +115,12 @@ func (n *Node) draft(ctx context.Context, id agreement.ID, req *affiliatev1.Prop
 	onChain, err := n.draftScope(ctx, t, req, m)
 	if err != nil {
 		return terms{}, err
+	}
+	if !req.Unvetted {
+		probe := terms{Terms: t, contract: c.Hash}
+		if err := n.checkPeersVetted(ctx, &probe, m.Name); err != nil {
+			return terms{}, err
+		}
 	}
 	if err := n.draftData(ctx, t, req, m, onChain, module); err != nil {
 		return terms{}, err

@@ -93,6 +93,9 @@ func problems(s *affiliatev1.GetStatusResponse, absent string, oldest time.Time)
 	if absent != "" {
 		out = append(out, "not connected: "+absent)
 	}
+	if waiting := s.Agreements[agreement.Vetting.String()]; waiting > 0 {
+		out = append(out, fmt.Sprintf("%d agreement(s) wait for a contract to be vetted: see `affiliate agreement list --phase %s`", waiting, agreement.Vetting))
+	}
 	if !oldest.IsZero() && time.Since(oldest) > pendingAlarm {
 		out = append(out, fmt.Sprintf("something has been pending since %s: see `affiliate agreement list`", oldest.UTC().Format(time.RFC3339)))
 	}

@@ -1,6 +1,7 @@
 package p2p
 
 import (
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -14,6 +15,7 @@ import (
 type announcer struct {
 	l      *live
 	signal chan struct{}
+	mu     sync.Mutex // one renewal at a time
 }
 
 func newAnnouncer(l *live) *announcer {
@@ -76,6 +78,8 @@ func (a *announcer) announce() {
 // one above the last if that is higher: it rises over restarts, over the loss
 // of the store and over a clock that is set back.
 func (a *announcer) renew() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	l, now := a.l, time.Now()
 	sequence := uint64(now.UnixMilli()) //nolint:gosec // positive
 	if old, ok := l.table.get(l.ring.Address()); ok {
@@ -89,17 +93,27 @@ func (a *announcer) renew() {
 	for _, addr := range l.addrs() {
 		record.Multiaddrs = append(record.Multiaddrs, addr.String())
 	}
-	if err := l.putOwn(record); err != nil {
+	if err := l.putOwn(record, l.vetting.Load()); err != nil {
 		l.log.Error("making the own affiliate record", "error", err)
 	}
 }
 
 // putOwn signs the own record and learns it like anybody else's, so that a
-// record which others would refuse shows here.
-func (l *live) putOwn(record *affiliatev1.AffiliateRecord) error {
+// record which others would refuse shows here. Which contracts are vetted is
+// for members only, so the record that is shown before it is known who the
+// other side is doesn't say it; its sequence is the lower one.
+func (l *live) putOwn(record *affiliatev1.AffiliateRecord, vetting *affiliatev1.Vetting) error {
 	signed, err := l.ring.SignRecord(record)
 	if err != nil {
 		return err
+	}
+	l.greeting.Store(signed)
+	if vetting != nil {
+		record.Vetting = vetting
+		record.Sequence++
+		if signed, err = l.ring.SignRecord(record); err != nil {
+			return err
+		}
 	}
 	raw, err := proto.Marshal(signed)
 	if err != nil {

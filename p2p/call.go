@@ -180,6 +180,17 @@ func deliver(s network.Stream, m *affiliatev1.Mail) error {
 // caller checks them against the object's hash and closes the reader. Errors:
 // CodePeerUnreachable (retryable), or the code with which the peer refused.
 func (h *Host) Fetch(ctx context.Context, from string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ObjectId: id[:], Offset: offset})
+}
+
+// FetchContract asks an affiliate for the module of a contract that it has
+// vetted, like Fetch. What the response says of the object is the peer's claim,
+// its size too.
+func (h *Host) FetchContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ContractHash: contract[:]})
+}
+
+func (h *Host) fetch(ctx context.Context, from string, request *affiliatev1.FetchObjectRequest) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
 	l, err := h.running()
 	if err != nil {
 		return nil, nil, err
@@ -196,10 +207,10 @@ func (h *Host) Fetch(ctx context.Context, from string, id agreement.Hash, offset
 	}
 	done := closeOnDone(ctx, s)
 	p := &payload{stream: s, in: bufio.NewReaderSize(s, copyBuffer), idle: l.times.idle, done: done}
-	response, err := p.request(&affiliatev1.FetchObjectRequest{ObjectId: id[:], Offset: offset}, l.times.request)
+	response, err := p.request(request, l.times.request)
 	if err != nil {
 		done(err)
-		return nil, nil, fmt.Errorf("fetching object %s: %w", id, err)
+		return nil, nil, fmt.Errorf("fetching object %x%x: %w", request.ObjectId, request.ContractHash, err)
 	}
 	return response, p, nil
 }

@@ -86,13 +86,14 @@ func (l *live) hello(conn network.Conn) error {
 	return err
 }
 
-// exchange sends the own record and takes the peer's.
+// exchange sends the own record and takes the peer's. The peer may turn out to
+// be no member, so it gets the record that doesn't say what is vetted; it asks
+// for the other one when it has been admitted.
 func (l *live) exchange(ctx context.Context, s network.Stream) error {
-	own, err := l.ownRecord(ctx)
-	if err != nil {
+	if _, err := l.ownRecord(ctx); err != nil {
 		return err
 	}
-	if err := writeFrame(s, &affiliatev1.HelloRequest{Record: own}, helloLimit); err != nil {
+	if err := writeFrame(s, &affiliatev1.HelloRequest{Record: l.greeting.Load()}, helloLimit); err != nil {
 		return fmt.Errorf("introducing ourselves: %w", peerError(err))
 	}
 	if err := s.CloseWrite(); err != nil {

@@ -76,6 +76,9 @@ type Handler interface {
 	HandleGossip(ctx context.Context, m *affiliatev1.Mail) error
 	// OpenObject gives the payload of an object from an offset on.
 	OpenObject(ctx context.Context, from string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
+	// OpenContract gives the payload of the module of a contract that this
+	// affiliate has vetted, sealed so that the asking one can open it.
+	OpenContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
 	// ListMail lists kept mail without its content, after a mailbox.
 	ListMail(ctx context.Context, after []byte) ([]*affiliatev1.Mail, error)
 	// ClaimMail gives a kept mail to whoever has its token.
@@ -122,6 +125,7 @@ type Host struct {
 	announce  []ma.Multiaddr
 	bootstrap []peer.AddrInfo
 
+	vetting atomic.Pointer[affiliatev1.Vetting] // of the own record; nil says nothing
 	table   *table
 	metrics *metrics
 	live    atomic.Pointer[live] // nil unless running

@@ -93,6 +93,11 @@ func (m *memory) OpenObject(_ context.Context, _ string, id agreement.Hash, offs
 	return &affiliatev1.FetchObjectResponse{Header: []byte("header"), Ref: ref}, io.NopCloser(bytes.NewReader(b[min(offset, int64(len(b))):])), nil
 }
 
+// OpenContract knows contracts as objects of the same name.
+func (m *memory) OpenContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	return m.OpenObject(ctx, from, contract, 0)
+}
+
 func (m *memory) ListMail(_ context.Context, after []byte) ([]*affiliatev1.Mail, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/keys"
 )
 
@@ -37,6 +39,7 @@ type live struct {
 	connector *connector
 	announcer *announcer
 	gossip    *gossip
+	greeting  atomic.Pointer[affiliatev1.SignedAffiliateRecord] // the own record for whom we don't know yet
 
 	mu      sync.Mutex
 	closing bool // guarded by mu; no work starts any more

@@ -249,15 +249,18 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 	if err := c.read(&request, requestLimit); err != nil {
 		return nil, nil, frameError(err)
 	}
+	if len(request.ContractHash) > 0 {
+		contract, err := agreement.HashFromBytes(request.ContractHash)
+		if err != nil || len(request.ObjectId) > 0 || request.Offset != 0 {
+			return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a malformed request for a contract")
+		}
+		return l.handler.OpenContract(ctx, c.from, contract)
+	}
 	id, err := agreement.HashFromBytes(request.ObjectId)
 	if err != nil || request.Offset < 0 {
 		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a request for a malformed object id or offset")
 	}
-	response, payload, err := l.handler.OpenObject(ctx, c.from, id, request.Offset)
-	if err != nil {
-		return nil, nil, err
-	}
-	return response, payload, nil
+	return l.handler.OpenObject(ctx, c.from, id, request.Offset)
 }
 
 // deadlineWriter gives every write its own deadline, so that a large payload

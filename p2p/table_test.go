@@ -85,6 +85,7 @@ func TestStoredRecordsAreChecked(t *testing.T) {
 		ring := newTestRing(t)
 		rec := proto.CloneOf(own.record)
 		rec.Address, rec.AccountKey, rec.ExpiresUnix = ring.Address(), ring.AccountKey(), time.Now().Add(-ago).Unix()
+		rec.PeerId, _ = newTestNode(t, testConfig("away"), ring, newMemory()).Self() // or b might be connected to it
 		signed, err := ring.SignRecord(rec)
 		if err != nil {
 			t.Fatal(err)

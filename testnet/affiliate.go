@@ -53,6 +53,10 @@ func (a *Affiliate) publish(ctx context.Context, module []byte) (*affiliatev1.Pu
 	return call(ctx, a.api.Contracts.PublishContract, &affiliatev1.PublishContractRequest{Module: module})
 }
 
+func (a *Affiliate) vet(ctx context.Context, hash, note string) (*affiliatev1.Contract, error) {
+	return call(ctx, a.api.Contracts.VetContract, &affiliatev1.VetContractRequest{Contract: hash, Note: note})
+}
+
 func (a *Affiliate) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (*affiliatev1.Agreement, error) {
 	return call(ctx, a.api.Agreements.Propose, req)
 }

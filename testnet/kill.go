@@ -58,14 +58,20 @@ func RunKillSuite(ctx context.Context, b Build, opts Options, report *Report) (*
 	})
 }
 
-// warmUp publishes the loan contract and completes one agreement, so that all
+// warmUp publishes the loan contract, lets the parties vet it and completes one agreement, so that all
 // parties have the module compiled.
 func (n *Net) warmUp(ctx context.Context, obs *observer, report *Report) error {
-	line, err := n.publish(ctx, originator, contractLoan)
+	c, line, err := n.publish(ctx, originator, contractLoan)
 	if err != nil {
 		return err
 	}
 	report.Line("%s", line)
+	for _, party := range []int{servicer, investor} {
+		if line, err = n.vet(ctx, party, c.GetHash()); err != nil {
+			return err
+		}
+		report.Line("%s", line)
+	}
 	r := n.loanRun("warm-up", numberedLoan("WARM", 0))
 	obs.Follow(r.id, r.short)
 	if err := n.propose(ctx, r); err != nil {

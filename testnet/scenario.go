@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 )
 
 // The roles of the scenario's affiliates, by index.
@@ -34,6 +35,8 @@ type scenario struct {
 	report *Report
 	obs    *observer
 	runs   []*agreementRun
+	// published are the contracts' hashes, by name.
+	published map[string]string
 }
 
 // RunScenario makes a network and takes it through the main job. It returns
@@ -47,7 +50,7 @@ func RunScenario(ctx context.Context, b Build, opts Options, report *Report) (*N
 		return n, err
 	}
 	report.Line("%d affiliates and %d validators are ready in %s", len(n.Affiliates), len(n.Validators), n.Dir)
-	s := &scenario{net: n, report: report}
+	s := &scenario{net: n, report: report, published: map[string]string{}}
 	err = n.observed(ctx, report, func(ctx context.Context, obs *observer) error {
 		s.obs = obs
 		return s.all(ctx)
@@ -86,7 +89,7 @@ func guard(fn func() error) func() error {
 
 func (s *scenario) all(ctx context.Context) error {
 	parts := []func(context.Context) error{
-		s.publish, s.loan, s.payment, s.appraisal, s.refusals, s.check,
+		s.publish, s.vet, s.loan, s.payment, s.appraisal, s.refusals, s.check,
 	}
 	for _, part := range parts {
 		if err := part(ctx); err != nil {
@@ -108,7 +111,27 @@ func (s *scenario) publish(ctx context.Context) error {
 	}{
 		{originator, contractLoan}, {originator, contractPayment}, {originator, contractAppraisal}, {servicer, contractPayment},
 	} {
-		line, err := s.net.publish(ctx, p.by, p.name)
+		c, line, err := s.net.publish(ctx, p.by, p.name)
+		if err != nil {
+			return err
+		}
+		s.report.Line("%s", line)
+		s.published[p.name] = c.GetHash()
+	}
+	return nil
+}
+
+// vet is the consent of the other parties: who has published a contract has
+// given it.
+func (s *scenario) vet(ctx context.Context) error {
+	s.report.Title("The other parties vet them: no affiliate runs what it hasn't consented to")
+	for _, v := range []struct {
+		by   int
+		name string
+	}{
+		{servicer, contractLoan}, {investor, contractLoan}, {investor, contractPayment},
+	} {
+		line, err := s.net.vet(ctx, v.by, s.published[v.name])
 		if err != nil {
 			return err
 		}
@@ -117,23 +140,37 @@ func (s *scenario) publish(ctx context.Context) error {
 	return nil
 }
 
+// vet vets one contract, which is fetched from an affiliate that has it, and
+// tells how it went.
+func (n *Net) vet(ctx context.Context, by int, hash string) (string, error) {
+	a := n.Affiliates[by]
+	c, err := a.vet(ctx, hash, "the testnet's own")
+	if err == nil && !c.GetVetted() {
+		err = errors.New("it says that it isn't vetted")
+	}
+	if err != nil {
+		return "", fmt.Errorf("vetting %s on %s: %w", hash, a.Name, err)
+	}
+	return fmt.Sprintf("%s vetted %s %s (%s), and has its module of %d bytes", a.Name, c.GetName(), c.GetVersion(), hash, c.GetModuleSize()), nil
+}
+
 // publish publishes one contract and tells how it went.
-func (n *Net) publish(ctx context.Context, by int, name string) (string, error) {
+func (n *Net) publish(ctx context.Context, by int, name string) (*affiliatev1.Contract, string, error) {
 	module, err := os.ReadFile(n.build.Contracts[name])
 	if err != nil {
-		return "", fmt.Errorf("reading the contract %s: %w", name, err)
+		return nil, "", fmt.Errorf("reading the contract %s: %w", name, err)
 	}
 	a := n.Affiliates[by]
 	res, err := a.publish(ctx, module)
 	if err != nil {
-		return "", fmt.Errorf("publishing %s on %s: %w", name, a.Name, err)
+		return nil, "", fmt.Errorf("publishing %s on %s: %w", name, a.Name, err)
 	}
 	c := res.GetContract()
 	how := "tx " + res.GetTxHash()
 	if res.GetTxHash() == "" {
 		how = "it was there already"
 	}
-	return fmt.Sprintf("%s published %s %s: module of %d bytes in its store, %s on chain, %s",
+	return c, fmt.Sprintf("%s published %s %s: module of %d bytes in its store, %s on chain, %s",
 		a.Name, c.GetName(), c.GetVersion(), len(module), c.GetSpecificationId(), how), nil
 }
 

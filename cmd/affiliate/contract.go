@@ -20,8 +20,9 @@ import (
 const maxModule = 64 << 20
 
 func (a *app) contractCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "contract", Short: "Publish and look at contracts"}
-	cmd.AddCommand(a.contractPublishCommand(), a.contractListCommand(), a.contractShowCommand())
+	cmd := &cobra.Command{Use: "contract", Short: "Publish, vet and look at contracts"}
+	cmd.AddCommand(a.contractPublishCommand(), a.contractListCommand(), a.contractShowCommand(),
+		a.contractVetCommand(), a.contractUnvetCommand())
 	return group(cmd)
 }
 
@@ -30,7 +31,8 @@ func (a *app) contractPublishCommand() *cobra.Command {
 		Use: "publish MODULE.wasm", Short: "Store a contract and write its specifications to the chain",
 		Long: "Store a contract's WebAssembly module, readable by every member, and write its\n" +
 			"scope, contract and record specifications to the chain where they aren't there yet.\n" +
-			"Publishing the same module again changes nothing.",
+			"Publishing the same module again changes nothing. Who publishes a contract has\n" +
+			"vetted it.",
 		Args: args("MODULE.wasm"),
 		RunE: a.call(publishTimeout, func(ctx context.Context, c *client.Client, args []string) error {
 			module, err := a.readFile(args[0], maxModule)
@@ -64,22 +66,26 @@ func (a *app) contractListCommand() *cobra.Command {
 			return emitAll(a, res.Msg.GetContracts(), func(w io.Writer) {
 				var rows [][]string
 				for _, k := range res.Msg.GetContracts() {
-					rows = append(rows, []string{k.GetName(), k.GetVersion(), short(k.GetHash()), size(k.GetModuleSize()), k.GetSpecificationId()})
+					rows = append(rows, []string{
+						k.GetName(), k.GetVersion(), short(k.GetHash()), size(k.GetModuleSize()), vetted(k), k.GetSpecificationId(),
+					})
 				}
-				table(w, []string{"NAME", "VERSION", "HASH", "MODULE", "SPECIFICATION"}, rows)
+				table(w, []string{"NAME", "VERSION", "HASH", "MODULE", "VETTED", "SPECIFICATION"}, rows)
 			})
 		}),
 	}
 }
 
 func (a *app) contractShowCommand() *cobra.Command {
-	return &cobra.Command{
+	fetch := false
+	cmd := &cobra.Command{
 		Use: "show CONTRACT", Short: "Show a contract and its manifest",
 		Long: "Show a contract and its manifest. CONTRACT is its hash, eight or more digits of it,\n" +
-			"its name, or name@version.",
+			"its name, or name@version. With --fetch it is the whole hash, and a contract that\n" +
+			"isn't here is fetched from an affiliate that has vetted it.",
 		Args: args("CONTRACT"),
-		RunE: a.call(callTimeout, func(ctx context.Context, c *client.Client, args []string) error {
-			res, err := c.Contracts.GetContract(ctx, connect.NewRequest(&affiliatev1.GetContractRequest{Contract: args[0]}))
+		RunE: a.call(publishTimeout, func(ctx context.Context, c *client.Client, args []string) error {
+			res, err := c.Contracts.GetContract(ctx, connect.NewRequest(&affiliatev1.GetContractRequest{Contract: args[0], Fetch: fetch}))
 			if err != nil {
 				return err
 			}
@@ -89,6 +95,8 @@ func (a *app) contractShowCommand() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&fetch, "fetch", false, "get it from another affiliate if it isn't here")
+	return cmd
 }
 
 func writeContract(w io.Writer, k *affiliatev1.Contract) {
@@ -96,7 +104,8 @@ func writeContract(w io.Writer, k *affiliatev1.Contract) {
 		"contract", k.GetName()+" "+k.GetVersion(),
 		"hash", k.GetHash(),
 		"specification", k.GetSpecificationId(),
-		"module", fmt.Sprintf("%s, SHA-256 %s", size(k.GetModuleSize()), hex.EncodeToString(k.GetModuleHash())))
+		"module", fmt.Sprintf("%s, SHA-256 %s", size(k.GetModuleSize()), hex.EncodeToString(k.GetModuleHash())),
+		"vetted", vetted(k), "note", k.GetVettingNote())
 }
 
 // pretty indents a JSON document, and leaves what isn't one as it is.

@@ -143,7 +143,8 @@ func (d *daemon) openNode() (err error) {
 		Name: c.Affiliate.Name, Version: v, Network: c.Chain.ID, Prefix: c.Chain.Prefix,
 		Lifetime: c.Agreements.Lifetime.Std(), MaxLifetime: c.Agreements.MaxLifetime.Std(),
 		AckWithin: c.Agreements.AcknowledgeWithin.Std(), MaxOpen: c.Agreements.MaxOpen,
-		MaxObjectSize: c.Store.MaxObjectSize.Bytes(), Policy: policy(c.Policy), ChainEndpoint: c.Chain.Endpoint,
+		MaxObjectSize: c.Store.MaxObjectSize.Bytes(), Policy: policy(c.Policy),
+		RunUnvetted: c.Contracts.Vet == config.VetOpen, ChainEndpoint: c.Chain.Endpoint,
 	}, p2p.Config{
 		Network: c.Chain.ID, Prefix: c.Chain.Prefix, Name: c.Affiliate.Name,
 		Listen: c.P2P.Listen, Announce: c.P2P.Announce, Bootstrap: c.P2P.Bootstrap, Members: c.P2P.Members,

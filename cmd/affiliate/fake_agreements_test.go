@@ -71,6 +71,9 @@ func (f *fakeNode) Propose(_ context.Context, r *connect.Request[affiliatev1.Pro
 		sent = append(sent, fmt.Sprintf("%s:%s=%s", in.GetName(), in.GetMediaType(), value))
 	}
 	sent = append(sent, "scope="+m.GetScopeId(), "lifetime="+m.GetLifetime().AsDuration().String(), "data_access="+strings.Join(m.GetDataAccess(), ","), "value_owner="+m.GetValueOwner())
+	if m.GetUnvetted() {
+		sent = append(sent, "unvetted")
+	}
 	g.ContractName = strings.Join(sent, " ")
 	return connect.NewResponse(g), nil
 }

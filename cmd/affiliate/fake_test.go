@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -26,6 +27,9 @@ const (
 	fails     = "22222222-2222-4222-8222-222222222222" // one that a party rejects
 	maxObject = 3 << 20                                // bytes that the fake accepts
 )
+
+// away is a contract that another affiliate has.
+var away = strings.Repeat("0123456789abcdef", 4)
 
 // fakeNode answers like a node, from a script's point of view; it shows what
 // the commands send, and how they show what comes back.
@@ -100,7 +104,7 @@ func contractOf(module []byte) *affiliatev1.Contract {
 	sum := sha256.Sum256(module)
 	return &affiliatev1.Contract{
 		Hash: hex.EncodeToString(sum[:]), Name: "loan", Version: "1.0.0", SpecificationId: "contractspec1abc",
-		Manifest: []byte(`{"abi":1,"name":"loan"}`), ModuleHash: sum[:4], ModuleSize: int64(len(module)),
+		Manifest: []byte(`{"abi":1,"name":"loan"}`), Vetted: true, VettedSince: at(9), ModuleHash: sum[:4], ModuleSize: int64(len(module)),
 	}
 }
 
@@ -113,13 +117,41 @@ func (f *fakeNode) PublishContract(_ context.Context, r *connect.Request[affilia
 
 func (f *fakeNode) ListContracts(context.Context, *connect.Request[affiliatev1.ListContractsRequest]) (*connect.Response[affiliatev1.ListContractsResponse], error) {
 	second := contractOf([]byte("\x00asm2"))
-	second.Name, second.Version = "payment", "0.2"
-	return connect.NewResponse(&affiliatev1.ListContractsResponse{Contracts: []*affiliatev1.Contract{contractOf([]byte("\x00asm")), second}}), nil
+	second.Name, second.Version, second.Vetted, second.VettedSince = "payment", "0.2", false, nil
+	third := proto.CloneOf(second)
+	third.Version, third.Vetted, third.Pinned = "0.3", true, true
+	return connect.NewResponse(&affiliatev1.ListContractsResponse{Contracts: []*affiliatev1.Contract{contractOf([]byte("\x00asm")), second, third}}), nil
 }
 
 func (f *fakeNode) GetContract(_ context.Context, r *connect.Request[affiliatev1.GetContractRequest]) (*connect.Response[affiliatev1.Contract], error) {
+	if r.Msg.GetContract() == away && r.Msg.GetFetch() {
+		return connect.NewResponse(proposedContract()), nil
+	}
 	if r.Msg.GetContract() != "loan" {
 		return nil, refuse(agreement.Errorf(agreement.CodeUnknownContract, "there is no contract %q here", r.Msg.GetContract()).WithHint("see: affiliate contract list"))
 	}
 	return connect.NewResponse(contractOf([]byte("\x00asm"))), nil
+}
+
+// proposedContract isn't vetted yet.
+func proposedContract() *affiliatev1.Contract {
+	k := contractOf([]byte("\x00asm"))
+	k.Hash, k.Vetted, k.VettedSince = away, false, nil
+	k.Manifest = []byte(`{"abi":1,"name":"loan","roles":[{"role":"OWNER"},{"role":"INVESTOR"}],
+		"functions":[{"name":"originate","role":"OWNER","record":{"name":"terms","type":"example.Terms"}},
+		{"name":"audit\u001b[2J","role":"INVESTOR","record":{"name":"audit","type":"example.Audit"}}]}`)
+	return k
+}
+
+func (f *fakeNode) VetContract(_ context.Context, r *connect.Request[affiliatev1.VetContractRequest]) (*connect.Response[affiliatev1.Contract], error) {
+	k := proposedContract()
+	k.Hash, k.Vetted, k.VettedSince, k.VettingNote = r.Msg.GetContract(), true, at(9), r.Msg.GetNote()
+	return connect.NewResponse(k), nil
+}
+
+func (f *fakeNode) UnvetContract(_ context.Context, r *connect.Request[affiliatev1.UnvetContractRequest]) (*connect.Response[affiliatev1.Contract], error) {
+	k := proposedContract()
+	k.Pinned = r.Msg.GetContract() == "pinned"
+	k.Vetted = k.Pinned
+	return connect.NewResponse(k), nil
 }

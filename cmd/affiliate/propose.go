@@ -26,7 +26,7 @@ type proposeFlags struct {
 	scope, scopeSpec, valueOwner, id string
 	parties, inputs, dataAccess      []string
 	lifetime                         time.Duration
-	wait                             bool
+	wait, unvetted                   bool
 }
 
 func (a *app) proposeCommand() *cobra.Command {
@@ -68,6 +68,7 @@ safely.`,
 	fs.StringVar(&f.valueOwner, "value-owner", "", "address of the value owner of a new scope")
 	fs.StringVar(&f.scopeSpec, "scope-specification", "", "scope specification of a new scope, where the contract allows several")
 	fs.StringVar(&f.id, "id", "", "id of the agreement, a UUID (default: a new one)")
+	fs.BoolVar(&f.unvetted, "unvetted", false, "propose also to parties that haven't vetted the contract: the agreement waits for them")
 	fs.BoolVar(&f.wait, "wait", false, "wait until the agreement is complete or has failed")
 	return cmd
 }
@@ -76,7 +77,7 @@ safely.`,
 func (f *proposeFlags) request(contract string) (*affiliatev1.ProposeRequest, []input, error) {
 	req := &affiliatev1.ProposeRequest{
 		AgreementId: f.id, Contract: contract, DataAccess: f.dataAccess,
-		ScopeSpecificationId: f.scopeSpec, ValueOwner: f.valueOwner,
+		ScopeSpecificationId: f.scopeSpec, ValueOwner: f.valueOwner, Unvetted: f.unvetted,
 	}
 	switch f.scope {
 	case "":

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Defer(func() { stop() }) //nolint:errcheck // only a test's socket
-			e.Vars = append(e.Vars, "HOME="+home, "NODE="+node, "LENDER="+lender, "INVESTOR="+investor, "COMPLETES="+completes, "FAILS="+fails)
+			e.Vars = append(e.Vars, "HOME="+home, "NODE="+node, "LENDER="+lender, "INVESTOR="+investor, "COMPLETES="+completes, "FAILS="+fails, "AWAY="+away)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -883,6 +883,7 @@ func (x *ListContractsResponse) GetContracts() []*Contract {
 type GetContractRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Contract      string                 `protobuf:"bytes,1,opt,name=contract,proto3" json:"contract,omitempty"` // hash, unambiguous hash prefix (8 digits or more), name or name@version
+	Fetch         bool                   `protobuf:"varint,2,opt,name=fetch,proto3" json:"fetch,omitempty"`      // where it isn't here: from a member that has it; takes the whole hash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,6 +925,109 @@ func (x *GetContractRequest) GetContract() string {
 	return ""
 }
 
+func (x *GetContractRequest) GetFetch() bool {
+	if x != nil {
+		return x.Fetch
+	}
+	return false
+}
+
+type VetContractRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contract      string                 `protobuf:"bytes,1,opt,name=contract,proto3" json:"contract,omitempty"` // whole hash, hex: a name is only what a module says of itself
+	Note          string                 `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`         // for people, at most 1024 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VetContractRequest) Reset() {
+	*x = VetContractRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VetContractRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VetContractRequest) ProtoMessage() {}
+
+func (x *VetContractRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VetContractRequest.ProtoReflect.Descriptor instead.
+func (*VetContractRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VetContractRequest) GetContract() string {
+	if x != nil {
+		return x.Contract
+	}
+	return ""
+}
+
+func (x *VetContractRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type UnvetContractRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contract      string                 `protobuf:"bytes,1,opt,name=contract,proto3" json:"contract,omitempty"` // as in GetContractRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnvetContractRequest) Reset() {
+	*x = UnvetContractRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnvetContractRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnvetContractRequest) ProtoMessage() {}
+
+func (x *UnvetContractRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnvetContractRequest.ProtoReflect.Descriptor instead.
+func (*UnvetContractRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UnvetContractRequest) GetContract() string {
+	if x != nil {
+		return x.Contract
+	}
+	return ""
+}
+
 type Contract struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Hash            string                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"` // hex
@@ -933,13 +1037,17 @@ type Contract struct {
 	Manifest        []byte                 `protobuf:"bytes,5,opt,name=manifest,proto3" json:"manifest,omitempty"`                                      // canonical JSON
 	ModuleHash      []byte                 `protobuf:"bytes,6,opt,name=module_hash,json=moduleHash,proto3" json:"module_hash,omitempty"`                // SHA-256
 	ModuleSize      int64                  `protobuf:"varint,7,opt,name=module_size,json=moduleSize,proto3" json:"module_size,omitempty"`               // bytes
+	Vetted          bool                   `protobuf:"varint,8,opt,name=vetted,proto3" json:"vetted,omitempty"`                                         // this affiliate has consented to run it
+	VettedSince     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=vetted_since,json=vettedSince,proto3" json:"vetted_since,omitempty"`             // absent where only the policy says so
+	VettingNote     string                 `protobuf:"bytes,10,opt,name=vetting_note,json=vettingNote,proto3" json:"vetting_note,omitempty"`
+	Pinned          bool                   `protobuf:"varint,11,opt,name=pinned,proto3" json:"pinned,omitempty"` // a rule of the policy names its hash, which is a consent too
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Contract) Reset() {
 	*x = Contract{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[15]
+	mi := &file_affiliate_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1059,7 @@ func (x *Contract) String() string {
 func (*Contract) ProtoMessage() {}
 
 func (x *Contract) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[15]
+	mi := &file_affiliate_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1072,7 @@ func (x *Contract) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contract.ProtoReflect.Descriptor instead.
 func (*Contract) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Contract) GetHash() string {
@@ -1016,6 +1124,34 @@ func (x *Contract) GetModuleSize() int64 {
 	return 0
 }
 
+func (x *Contract) GetVetted() bool {
+	if x != nil {
+		return x.Vetted
+	}
+	return false
+}
+
+func (x *Contract) GetVettedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.VettedSince
+	}
+	return nil
+}
+
+func (x *Contract) GetVettingNote() string {
+	if x != nil {
+		return x.VettingNote
+	}
+	return ""
+}
+
+func (x *Contract) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
 type ProposeRequest struct {
 	state                protoimpl.MessageState `protogen:"open.v1"`
 	AgreementId          string                 `protobuf:"bytes,1,opt,name=agreement_id,json=agreementId,proto3" json:"agreement_id,omitempty"` // UUID; the same id again returns the same agreement
@@ -1027,13 +1163,14 @@ type ProposeRequest struct {
 	Lifetime             *durationpb.Duration   `protobuf:"bytes,7,opt,name=lifetime,proto3" json:"lifetime,omitempty"`                                                       // until the deadline; the node's default if absent
 	ScopeSpecificationId string                 `protobuf:"bytes,8,opt,name=scope_specification_id,json=scopeSpecificationId,proto3" json:"scope_specification_id,omitempty"` // bech32 or UUID; only where the contract allows several
 	ValueOwner           string                 `protobuf:"bytes,9,opt,name=value_owner,json=valueOwner,proto3" json:"value_owner,omitempty"`                                 // of a new scope
+	Unvetted             bool                   `protobuf:"varint,10,opt,name=unvetted,proto3" json:"unvetted,omitempty"`                                                     // also to parties that haven't vetted the contract: they wait until they have
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[16]
+	mi := &file_affiliate_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1182,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[16]
+	mi := &file_affiliate_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1195,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProposeRequest) GetAgreementId() string {
@@ -1124,6 +1261,13 @@ func (x *ProposeRequest) GetValueOwner() string {
 	return ""
 }
 
+func (x *ProposeRequest) GetUnvetted() bool {
+	if x != nil {
+		return x.Unvetted
+	}
+	return false
+}
+
 type ProposedInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1139,7 +1283,7 @@ type ProposedInput struct {
 
 func (x *ProposedInput) Reset() {
 	*x = ProposedInput{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[17]
+	mi := &file_affiliate_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1295,7 @@ func (x *ProposedInput) String() string {
 func (*ProposedInput) ProtoMessage() {}
 
 func (x *ProposedInput) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[17]
+	mi := &file_affiliate_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1308,7 @@ func (x *ProposedInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposedInput.ProtoReflect.Descriptor instead.
 func (*ProposedInput) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProposedInput) GetName() string {
@@ -1231,7 +1375,7 @@ type GetAgreementRequest struct {
 
 func (x *GetAgreementRequest) Reset() {
 	*x = GetAgreementRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[18]
+	mi := &file_affiliate_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1243,7 +1387,7 @@ func (x *GetAgreementRequest) String() string {
 func (*GetAgreementRequest) ProtoMessage() {}
 
 func (x *GetAgreementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[18]
+	mi := &file_affiliate_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1256,7 +1400,7 @@ func (x *GetAgreementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAgreementRequest.ProtoReflect.Descriptor instead.
 func (*GetAgreementRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetAgreementRequest) GetAgreementId() string {
@@ -1277,7 +1421,7 @@ type ListAgreementsRequest struct {
 
 func (x *ListAgreementsRequest) Reset() {
 	*x = ListAgreementsRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[19]
+	mi := &file_affiliate_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1433,7 @@ func (x *ListAgreementsRequest) String() string {
 func (*ListAgreementsRequest) ProtoMessage() {}
 
 func (x *ListAgreementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[19]
+	mi := &file_affiliate_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1446,7 @@ func (x *ListAgreementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgreementsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgreementsRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListAgreementsRequest) GetPhase() string {
@@ -1335,7 +1479,7 @@ type ListAgreementsResponse struct {
 
 func (x *ListAgreementsResponse) Reset() {
 	*x = ListAgreementsResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[20]
+	mi := &file_affiliate_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1347,7 +1491,7 @@ func (x *ListAgreementsResponse) String() string {
 func (*ListAgreementsResponse) ProtoMessage() {}
 
 func (x *ListAgreementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[20]
+	mi := &file_affiliate_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1360,7 +1504,7 @@ func (x *ListAgreementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgreementsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgreementsResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListAgreementsResponse) GetAgreements() []*Agreement {
@@ -1396,7 +1540,7 @@ type Agreement struct {
 
 func (x *Agreement) Reset() {
 	*x = Agreement{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[21]
+	mi := &file_affiliate_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1552,7 @@ func (x *Agreement) String() string {
 func (*Agreement) ProtoMessage() {}
 
 func (x *Agreement) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[21]
+	mi := &file_affiliate_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1565,7 @@ func (x *Agreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agreement.ProtoReflect.Descriptor instead.
 func (*Agreement) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Agreement) GetAgreementId() string {
@@ -1565,7 +1709,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	mi := &file_affiliate_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1721,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[22]
+	mi := &file_affiliate_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1734,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Value) GetKind() string {
@@ -1644,7 +1788,7 @@ type Participant struct {
 
 func (x *Participant) Reset() {
 	*x = Participant{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[23]
+	mi := &file_affiliate_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1800,7 @@ func (x *Participant) String() string {
 func (*Participant) ProtoMessage() {}
 
 func (x *Participant) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[23]
+	mi := &file_affiliate_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1813,7 @@ func (x *Participant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Participant.ProtoReflect.Descriptor instead.
 func (*Participant) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Participant) GetAddress() string {
@@ -1737,7 +1881,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[24]
+	mi := &file_affiliate_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1893,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[24]
+	mi := &file_affiliate_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1906,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApproveRequest) GetAgreementId() string {
@@ -1782,7 +1926,7 @@ type RejectRequest struct {
 
 func (x *RejectRequest) Reset() {
 	*x = RejectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[25]
+	mi := &file_affiliate_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1938,7 @@ func (x *RejectRequest) String() string {
 func (*RejectRequest) ProtoMessage() {}
 
 func (x *RejectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[25]
+	mi := &file_affiliate_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1951,7 @@ func (x *RejectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectRequest.ProtoReflect.Descriptor instead.
 func (*RejectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RejectRequest) GetAgreementId() string {
@@ -1834,7 +1978,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[26]
+	mi := &file_affiliate_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1990,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[26]
+	mi := &file_affiliate_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +2003,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelRequest) GetAgreementId() string {
@@ -1885,7 +2029,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[27]
+	mi := &file_affiliate_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +2041,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[27]
+	mi := &file_affiliate_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2054,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WhyRequest) GetAgreementId() string {
@@ -1933,7 +2077,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[28]
+	mi := &file_affiliate_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2089,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[28]
+	mi := &file_affiliate_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2102,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WhyResponse) GetAgreement() *Agreement {
@@ -2008,7 +2152,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[29]
+	mi := &file_affiliate_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2164,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[29]
+	mi := &file_affiliate_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2177,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchRequest) GetAgreementId() string {
@@ -2074,7 +2218,7 @@ type AcknowledgeEventsRequest struct {
 
 func (x *AcknowledgeEventsRequest) Reset() {
 	*x = AcknowledgeEventsRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[30]
+	mi := &file_affiliate_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2230,7 @@ func (x *AcknowledgeEventsRequest) String() string {
 func (*AcknowledgeEventsRequest) ProtoMessage() {}
 
 func (x *AcknowledgeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[30]
+	mi := &file_affiliate_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2243,7 @@ func (x *AcknowledgeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeEventsRequest.ProtoReflect.Descriptor instead.
 func (*AcknowledgeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AcknowledgeEventsRequest) GetSubscription() string {
@@ -2124,7 +2268,7 @@ type AcknowledgeEventsResponse struct {
 
 func (x *AcknowledgeEventsResponse) Reset() {
 	*x = AcknowledgeEventsResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[31]
+	mi := &file_affiliate_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2280,7 @@ func (x *AcknowledgeEventsResponse) String() string {
 func (*AcknowledgeEventsResponse) ProtoMessage() {}
 
 func (x *AcknowledgeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[31]
+	mi := &file_affiliate_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2293,7 @@ func (x *AcknowledgeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeEventsResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 // Event is an entry of the node's durable log.
@@ -2170,7 +2314,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[32]
+	mi := &file_affiliate_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2326,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[32]
+	mi := &file_affiliate_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2339,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -2271,7 +2415,7 @@ type GetRecordRequest struct {
 
 func (x *GetRecordRequest) Reset() {
 	*x = GetRecordRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[33]
+	mi := &file_affiliate_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2427,7 @@ func (x *GetRecordRequest) String() string {
 func (*GetRecordRequest) ProtoMessage() {}
 
 func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[33]
+	mi := &file_affiliate_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2440,7 @@ func (x *GetRecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetRecordRequest) GetScopeId() string {
@@ -2334,7 +2478,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[34]
+	mi := &file_affiliate_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2490,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[34]
+	mi := &file_affiliate_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2503,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Record) GetScopeId() string {
@@ -2463,7 +2607,7 @@ type GetRecordHistoryRequest struct {
 
 func (x *GetRecordHistoryRequest) Reset() {
 	*x = GetRecordHistoryRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[35]
+	mi := &file_affiliate_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2475,7 +2619,7 @@ func (x *GetRecordHistoryRequest) String() string {
 func (*GetRecordHistoryRequest) ProtoMessage() {}
 
 func (x *GetRecordHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[35]
+	mi := &file_affiliate_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2488,7 +2632,7 @@ func (x *GetRecordHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetRecordHistoryRequest) GetScopeId() string {
@@ -2514,7 +2658,7 @@ type GetRecordHistoryResponse struct {
 
 func (x *GetRecordHistoryResponse) Reset() {
 	*x = GetRecordHistoryResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[36]
+	mi := &file_affiliate_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2670,7 @@ func (x *GetRecordHistoryResponse) String() string {
 func (*GetRecordHistoryResponse) ProtoMessage() {}
 
 func (x *GetRecordHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[36]
+	mi := &file_affiliate_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +2683,7 @@ func (x *GetRecordHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetRecordHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetRecordHistoryResponse) GetRecords() []*Record {
@@ -2559,7 +2703,7 @@ type SearchRequest struct {
 
 func (x *SearchRequest) Reset() {
 	*x = SearchRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[37]
+	mi := &file_affiliate_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2715,7 @@ func (x *SearchRequest) String() string {
 func (*SearchRequest) ProtoMessage() {}
 
 func (x *SearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[37]
+	mi := &file_affiliate_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2728,7 @@ func (x *SearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
 func (*SearchRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SearchRequest) GetQuery() string {
@@ -2610,7 +2754,7 @@ type SearchResponse struct {
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[38]
+	mi := &file_affiliate_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2766,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[38]
+	mi := &file_affiliate_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2779,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SearchResponse) GetResults() []*SearchResult {
@@ -2657,7 +2801,7 @@ type SearchResult struct {
 
 func (x *SearchResult) Reset() {
 	*x = SearchResult{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[39]
+	mi := &file_affiliate_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2813,7 @@ func (x *SearchResult) String() string {
 func (*SearchResult) ProtoMessage() {}
 
 func (x *SearchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[39]
+	mi := &file_affiliate_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2826,7 @@ func (x *SearchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResult.ProtoReflect.Descriptor instead.
 func (*SearchResult) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SearchResult) GetScopeId() string {
@@ -2723,7 +2867,7 @@ type PutObjectRequest struct {
 
 func (x *PutObjectRequest) Reset() {
 	*x = PutObjectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[40]
+	mi := &file_affiliate_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2879,7 @@ func (x *PutObjectRequest) String() string {
 func (*PutObjectRequest) ProtoMessage() {}
 
 func (x *PutObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[40]
+	mi := &file_affiliate_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2892,7 @@ func (x *PutObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObjectRequest.ProtoReflect.Descriptor instead.
 func (*PutObjectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutObjectRequest) GetMediaType() string {
@@ -2775,7 +2919,7 @@ type PutObjectResponse struct {
 
 func (x *PutObjectResponse) Reset() {
 	*x = PutObjectResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[41]
+	mi := &file_affiliate_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2931,7 @@ func (x *PutObjectResponse) String() string {
 func (*PutObjectResponse) ProtoMessage() {}
 
 func (x *PutObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[41]
+	mi := &file_affiliate_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2944,7 @@ func (x *PutObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObjectResponse.ProtoReflect.Descriptor instead.
 func (*PutObjectResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutObjectResponse) GetContentHash() string {
@@ -2826,7 +2970,7 @@ type GetObjectRequest struct {
 
 func (x *GetObjectRequest) Reset() {
 	*x = GetObjectRequest{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[42]
+	mi := &file_affiliate_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2982,7 @@ func (x *GetObjectRequest) String() string {
 func (*GetObjectRequest) ProtoMessage() {}
 
 func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[42]
+	mi := &file_affiliate_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2995,7 @@ func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectRequest.ProtoReflect.Descriptor instead.
 func (*GetObjectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetObjectRequest) GetContentHash() string {
@@ -2872,7 +3016,7 @@ type GetObjectResponse struct {
 
 func (x *GetObjectResponse) Reset() {
 	*x = GetObjectResponse{}
-	mi := &file_affiliate_v1_service_proto_msgTypes[43]
+	mi := &file_affiliate_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +3028,7 @@ func (x *GetObjectResponse) String() string {
 func (*GetObjectResponse) ProtoMessage() {}
 
 func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_service_proto_msgTypes[43]
+	mi := &file_affiliate_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +3041,7 @@ func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectResponse.ProtoReflect.Descriptor instead.
 func (*GetObjectResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetObjectResponse) GetSize() int64 {
@@ -2993,9 +3137,15 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\atx_hash\x18\x02 \x01(\tR\x06txHash\"\x16\n" +
 	"\x14ListContractsRequest\"M\n" +
 	"\x15ListContractsResponse\x124\n" +
-	"\tcontracts\x18\x01 \x03(\v2\x16.affiliate.v1.ContractR\tcontracts\"0\n" +
+	"\tcontracts\x18\x01 \x03(\v2\x16.affiliate.v1.ContractR\tcontracts\"F\n" +
 	"\x12GetContractRequest\x12\x1a\n" +
-	"\bcontract\x18\x01 \x01(\tR\bcontract\"\xd5\x01\n" +
+	"\bcontract\x18\x01 \x01(\tR\bcontract\x12\x14\n" +
+	"\x05fetch\x18\x02 \x01(\bR\x05fetch\"D\n" +
+	"\x12VetContractRequest\x12\x1a\n" +
+	"\bcontract\x18\x01 \x01(\tR\bcontract\x12\x12\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\"2\n" +
+	"\x14UnvetContractRequest\x12\x1a\n" +
+	"\bcontract\x18\x01 \x01(\tR\bcontract\"\xe7\x02\n" +
 	"\bContract\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3005,7 +3155,12 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\vmodule_hash\x18\x06 \x01(\fR\n" +
 	"moduleHash\x12\x1f\n" +
 	"\vmodule_size\x18\a \x01(\x03R\n" +
-	"moduleSize\"\xfd\x02\n" +
+	"moduleSize\x12\x16\n" +
+	"\x06vetted\x18\b \x01(\bR\x06vetted\x12=\n" +
+	"\fvetted_since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vvettedSince\x12!\n" +
+	"\fvetting_note\x18\n" +
+	" \x01(\tR\vvettingNote\x12\x16\n" +
+	"\x06pinned\x18\v \x01(\bR\x06pinned\"\x99\x03\n" +
 	"\x0eProposeRequest\x12!\n" +
 	"\fagreement_id\x18\x01 \x01(\tR\vagreementId\x12\x1a\n" +
 	"\bcontract\x18\x02 \x01(\tR\bcontract\x12\x19\n" +
@@ -3017,7 +3172,9 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\blifetime\x18\a \x01(\v2\x19.google.protobuf.DurationR\blifetime\x124\n" +
 	"\x16scope_specification_id\x18\b \x01(\tR\x14scopeSpecificationId\x12\x1f\n" +
 	"\vvalue_owner\x18\t \x01(\tR\n" +
-	"valueOwner\"\x8d\x01\n" +
+	"valueOwner\x12\x1a\n" +
+	"\bunvetted\x18\n" +
+	" \x01(\bR\bunvetted\"\x8d\x01\n" +
 	"\rProposedInput\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\acontent\x18\x02 \x01(\fH\x00R\acontent\x12#\n" +
@@ -3165,11 +3322,13 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\vNodeService\x12L\n" +
 	"\tGetStatus\x12\x1e.affiliate.v1.GetStatusRequest\x1a\x1f.affiliate.v1.GetStatusResponse\x12L\n" +
 	"\tListPeers\x12\x1e.affiliate.v1.ListPeersRequest\x1a\x1f.affiliate.v1.ListPeersResponse\x12F\n" +
-	"\aGetKeys\x12\x1c.affiliate.v1.GetKeysRequest\x1a\x1d.affiliate.v1.GetKeysResponse2\x94\x02\n" +
+	"\aGetKeys\x12\x1c.affiliate.v1.GetKeysRequest\x1a\x1d.affiliate.v1.GetKeysResponse2\xaa\x03\n" +
 	"\x0fContractService\x12^\n" +
 	"\x0fPublishContract\x12$.affiliate.v1.PublishContractRequest\x1a%.affiliate.v1.PublishContractResponse\x12X\n" +
 	"\rListContracts\x12\".affiliate.v1.ListContractsRequest\x1a#.affiliate.v1.ListContractsResponse\x12G\n" +
-	"\vGetContract\x12 .affiliate.v1.GetContractRequest\x1a\x16.affiliate.v1.Contract2\x9d\x05\n" +
+	"\vGetContract\x12 .affiliate.v1.GetContractRequest\x1a\x16.affiliate.v1.Contract\x12G\n" +
+	"\vVetContract\x12 .affiliate.v1.VetContractRequest\x1a\x16.affiliate.v1.Contract\x12K\n" +
+	"\rUnvetContract\x12\".affiliate.v1.UnvetContractRequest\x1a\x16.affiliate.v1.Contract2\x9d\x05\n" +
 	"\x10AgreementService\x12@\n" +
 	"\aPropose\x12\x1c.affiliate.v1.ProposeRequest\x1a\x17.affiliate.v1.Agreement\x12J\n" +
 	"\fGetAgreement\x12!.affiliate.v1.GetAgreementRequest\x1a\x17.affiliate.v1.Agreement\x12[\n" +
@@ -3200,7 +3359,7 @@ func file_affiliate_v1_service_proto_rawDescGZIP() []byte {
 	return file_affiliate_v1_service_proto_rawDescData
 }
 
-var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_affiliate_v1_service_proto_goTypes = []any{
 	(*ErrorDetail)(nil),               // 0: affiliate.v1.ErrorDetail
 	(*GetStatusRequest)(nil),          // 1: affiliate.v1.GetStatusRequest
@@ -3217,116 +3376,123 @@ var file_affiliate_v1_service_proto_goTypes = []any{
 	(*ListContractsRequest)(nil),      // 12: affiliate.v1.ListContractsRequest
 	(*ListContractsResponse)(nil),     // 13: affiliate.v1.ListContractsResponse
 	(*GetContractRequest)(nil),        // 14: affiliate.v1.GetContractRequest
-	(*Contract)(nil),                  // 15: affiliate.v1.Contract
-	(*ProposeRequest)(nil),            // 16: affiliate.v1.ProposeRequest
-	(*ProposedInput)(nil),             // 17: affiliate.v1.ProposedInput
-	(*GetAgreementRequest)(nil),       // 18: affiliate.v1.GetAgreementRequest
-	(*ListAgreementsRequest)(nil),     // 19: affiliate.v1.ListAgreementsRequest
-	(*ListAgreementsResponse)(nil),    // 20: affiliate.v1.ListAgreementsResponse
-	(*Agreement)(nil),                 // 21: affiliate.v1.Agreement
-	(*Value)(nil),                     // 22: affiliate.v1.Value
-	(*Participant)(nil),               // 23: affiliate.v1.Participant
-	(*ApproveRequest)(nil),            // 24: affiliate.v1.ApproveRequest
-	(*RejectRequest)(nil),             // 25: affiliate.v1.RejectRequest
-	(*CancelRequest)(nil),             // 26: affiliate.v1.CancelRequest
-	(*WhyRequest)(nil),                // 27: affiliate.v1.WhyRequest
-	(*WhyResponse)(nil),               // 28: affiliate.v1.WhyResponse
-	(*WatchRequest)(nil),              // 29: affiliate.v1.WatchRequest
-	(*AcknowledgeEventsRequest)(nil),  // 30: affiliate.v1.AcknowledgeEventsRequest
-	(*AcknowledgeEventsResponse)(nil), // 31: affiliate.v1.AcknowledgeEventsResponse
-	(*Event)(nil),                     // 32: affiliate.v1.Event
-	(*GetRecordRequest)(nil),          // 33: affiliate.v1.GetRecordRequest
-	(*Record)(nil),                    // 34: affiliate.v1.Record
-	(*GetRecordHistoryRequest)(nil),   // 35: affiliate.v1.GetRecordHistoryRequest
-	(*GetRecordHistoryResponse)(nil),  // 36: affiliate.v1.GetRecordHistoryResponse
-	(*SearchRequest)(nil),             // 37: affiliate.v1.SearchRequest
-	(*SearchResponse)(nil),            // 38: affiliate.v1.SearchResponse
-	(*SearchResult)(nil),              // 39: affiliate.v1.SearchResult
-	(*PutObjectRequest)(nil),          // 40: affiliate.v1.PutObjectRequest
-	(*PutObjectResponse)(nil),         // 41: affiliate.v1.PutObjectResponse
-	(*GetObjectRequest)(nil),          // 42: affiliate.v1.GetObjectRequest
-	(*GetObjectResponse)(nil),         // 43: affiliate.v1.GetObjectResponse
-	nil,                               // 44: affiliate.v1.GetStatusResponse.AgreementsEntry
-	nil,                               // 45: affiliate.v1.SearchResult.FieldsEntry
-	(*timestamppb.Timestamp)(nil),     // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 47: google.protobuf.Duration
-	(*Party)(nil),                     // 48: affiliate.v1.Party
-	(*RecordResult)(nil),              // 49: affiliate.v1.RecordResult
+	(*VetContractRequest)(nil),        // 15: affiliate.v1.VetContractRequest
+	(*UnvetContractRequest)(nil),      // 16: affiliate.v1.UnvetContractRequest
+	(*Contract)(nil),                  // 17: affiliate.v1.Contract
+	(*ProposeRequest)(nil),            // 18: affiliate.v1.ProposeRequest
+	(*ProposedInput)(nil),             // 19: affiliate.v1.ProposedInput
+	(*GetAgreementRequest)(nil),       // 20: affiliate.v1.GetAgreementRequest
+	(*ListAgreementsRequest)(nil),     // 21: affiliate.v1.ListAgreementsRequest
+	(*ListAgreementsResponse)(nil),    // 22: affiliate.v1.ListAgreementsResponse
+	(*Agreement)(nil),                 // 23: affiliate.v1.Agreement
+	(*Value)(nil),                     // 24: affiliate.v1.Value
+	(*Participant)(nil),               // 25: affiliate.v1.Participant
+	(*ApproveRequest)(nil),            // 26: affiliate.v1.ApproveRequest
+	(*RejectRequest)(nil),             // 27: affiliate.v1.RejectRequest
+	(*CancelRequest)(nil),             // 28: affiliate.v1.CancelRequest
+	(*WhyRequest)(nil),                // 29: affiliate.v1.WhyRequest
+	(*WhyResponse)(nil),               // 30: affiliate.v1.WhyResponse
+	(*WatchRequest)(nil),              // 31: affiliate.v1.WatchRequest
+	(*AcknowledgeEventsRequest)(nil),  // 32: affiliate.v1.AcknowledgeEventsRequest
+	(*AcknowledgeEventsResponse)(nil), // 33: affiliate.v1.AcknowledgeEventsResponse
+	(*Event)(nil),                     // 34: affiliate.v1.Event
+	(*GetRecordRequest)(nil),          // 35: affiliate.v1.GetRecordRequest
+	(*Record)(nil),                    // 36: affiliate.v1.Record
+	(*GetRecordHistoryRequest)(nil),   // 37: affiliate.v1.GetRecordHistoryRequest
+	(*GetRecordHistoryResponse)(nil),  // 38: affiliate.v1.GetRecordHistoryResponse
+	(*SearchRequest)(nil),             // 39: affiliate.v1.SearchRequest
+	(*SearchResponse)(nil),            // 40: affiliate.v1.SearchResponse
+	(*SearchResult)(nil),              // 41: affiliate.v1.SearchResult
+	(*PutObjectRequest)(nil),          // 42: affiliate.v1.PutObjectRequest
+	(*PutObjectResponse)(nil),         // 43: affiliate.v1.PutObjectResponse
+	(*GetObjectRequest)(nil),          // 44: affiliate.v1.GetObjectRequest
+	(*GetObjectResponse)(nil),         // 45: affiliate.v1.GetObjectResponse
+	nil,                               // 46: affiliate.v1.GetStatusResponse.AgreementsEntry
+	nil,                               // 47: affiliate.v1.SearchResult.FieldsEntry
+	(*timestamppb.Timestamp)(nil),     // 48: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 49: google.protobuf.Duration
+	(*Party)(nil),                     // 50: affiliate.v1.Party
+	(*RecordResult)(nil),              // 51: affiliate.v1.RecordResult
 }
 var file_affiliate_v1_service_proto_depIdxs = []int32{
-	46, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	48, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	3,  // 1: affiliate.v1.GetStatusResponse.chain:type_name -> affiliate.v1.ChainStatus
 	4,  // 2: affiliate.v1.GetStatusResponse.network:type_name -> affiliate.v1.NetworkStatus
-	44, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
-	46, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
-	46, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	46, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
+	48, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
+	48, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: affiliate.v1.ListPeersResponse.peers:type_name -> affiliate.v1.Peer
-	46, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
-	47, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
-	15, // 9: affiliate.v1.PublishContractResponse.contract:type_name -> affiliate.v1.Contract
-	15, // 10: affiliate.v1.ListContractsResponse.contracts:type_name -> affiliate.v1.Contract
-	48, // 11: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
-	17, // 12: affiliate.v1.ProposeRequest.inputs:type_name -> affiliate.v1.ProposedInput
-	47, // 13: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
-	21, // 14: affiliate.v1.ListAgreementsResponse.agreements:type_name -> affiliate.v1.Agreement
-	23, // 15: affiliate.v1.Agreement.participants:type_name -> affiliate.v1.Participant
-	46, // 16: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
-	46, // 17: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
-	46, // 18: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
-	49, // 19: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
-	22, // 20: affiliate.v1.Agreement.values:type_name -> affiliate.v1.Value
-	21, // 21: affiliate.v1.WhyResponse.agreement:type_name -> affiliate.v1.Agreement
-	32, // 22: affiliate.v1.WhyResponse.history:type_name -> affiliate.v1.Event
-	46, // 23: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
-	46, // 24: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
-	34, // 25: affiliate.v1.GetRecordHistoryResponse.records:type_name -> affiliate.v1.Record
-	39, // 26: affiliate.v1.SearchResponse.results:type_name -> affiliate.v1.SearchResult
-	45, // 27: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
-	1,  // 28: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
-	5,  // 29: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
-	8,  // 30: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
-	10, // 31: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
-	12, // 32: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
-	14, // 33: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
-	16, // 34: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
-	18, // 35: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
-	19, // 36: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
-	24, // 37: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
-	25, // 38: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
-	26, // 39: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
-	27, // 40: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
-	29, // 41: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
-	30, // 42: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
-	33, // 43: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
-	35, // 44: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
-	37, // 45: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
-	40, // 46: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
-	42, // 47: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
-	2,  // 48: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
-	6,  // 49: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
-	9,  // 50: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
-	11, // 51: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
-	13, // 52: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
-	15, // 53: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
-	21, // 54: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
-	21, // 55: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
-	20, // 56: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
-	21, // 57: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
-	21, // 58: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
-	21, // 59: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
-	28, // 60: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
-	32, // 61: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
-	31, // 62: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
-	34, // 63: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
-	36, // 64: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
-	38, // 65: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
-	41, // 66: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
-	43, // 67: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
-	48, // [48:68] is the sub-list for method output_type
-	28, // [28:48] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	48, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
+	49, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
+	17, // 9: affiliate.v1.PublishContractResponse.contract:type_name -> affiliate.v1.Contract
+	17, // 10: affiliate.v1.ListContractsResponse.contracts:type_name -> affiliate.v1.Contract
+	48, // 11: affiliate.v1.Contract.vetted_since:type_name -> google.protobuf.Timestamp
+	50, // 12: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
+	19, // 13: affiliate.v1.ProposeRequest.inputs:type_name -> affiliate.v1.ProposedInput
+	49, // 14: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
+	23, // 15: affiliate.v1.ListAgreementsResponse.agreements:type_name -> affiliate.v1.Agreement
+	25, // 16: affiliate.v1.Agreement.participants:type_name -> affiliate.v1.Participant
+	48, // 17: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
+	48, // 18: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
+	48, // 19: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
+	51, // 20: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
+	24, // 21: affiliate.v1.Agreement.values:type_name -> affiliate.v1.Value
+	23, // 22: affiliate.v1.WhyResponse.agreement:type_name -> affiliate.v1.Agreement
+	34, // 23: affiliate.v1.WhyResponse.history:type_name -> affiliate.v1.Event
+	48, // 24: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
+	48, // 25: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
+	36, // 26: affiliate.v1.GetRecordHistoryResponse.records:type_name -> affiliate.v1.Record
+	41, // 27: affiliate.v1.SearchResponse.results:type_name -> affiliate.v1.SearchResult
+	47, // 28: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
+	1,  // 29: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
+	5,  // 30: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
+	8,  // 31: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
+	10, // 32: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
+	12, // 33: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
+	14, // 34: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
+	15, // 35: affiliate.v1.ContractService.VetContract:input_type -> affiliate.v1.VetContractRequest
+	16, // 36: affiliate.v1.ContractService.UnvetContract:input_type -> affiliate.v1.UnvetContractRequest
+	18, // 37: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
+	20, // 38: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
+	21, // 39: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
+	26, // 40: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
+	27, // 41: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
+	28, // 42: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
+	29, // 43: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
+	31, // 44: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
+	32, // 45: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
+	35, // 46: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
+	37, // 47: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
+	39, // 48: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
+	42, // 49: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
+	44, // 50: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
+	2,  // 51: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
+	6,  // 52: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
+	9,  // 53: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
+	11, // 54: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
+	13, // 55: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
+	17, // 56: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
+	17, // 57: affiliate.v1.ContractService.VetContract:output_type -> affiliate.v1.Contract
+	17, // 58: affiliate.v1.ContractService.UnvetContract:output_type -> affiliate.v1.Contract
+	23, // 59: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
+	23, // 60: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
+	22, // 61: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
+	23, // 62: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
+	23, // 63: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
+	23, // 64: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
+	30, // 65: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
+	34, // 66: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
+	33, // 67: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
+	36, // 68: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
+	38, // 69: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
+	40, // 70: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
+	43, // 71: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
+	45, // 72: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
+	51, // [51:73] is the sub-list for method output_type
+	29, // [29:51] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_service_proto_init() }
@@ -3335,7 +3501,7 @@ func file_affiliate_v1_service_proto_init() {
 		return
 	}
 	file_affiliate_v1_types_proto_init()
-	file_affiliate_v1_service_proto_msgTypes[17].OneofWrappers = []any{
+	file_affiliate_v1_service_proto_msgTypes[19].OneofWrappers = []any{
 		(*ProposedInput_Content)(nil),
 		(*ProposedInput_ContentHash)(nil),
 	}
@@ -3345,7 +3511,7 @@ func file_affiliate_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_affiliate_v1_service_proto_rawDesc), len(file_affiliate_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -36,6 +36,7 @@ type AffiliateRecord struct {
 	Multiaddrs    []string               `protobuf:"bytes,8,rep,name=multiaddrs,proto3" json:"multiaddrs,omitempty"`                   // at most 16
 	Sequence      uint64                 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	ExpiresUnix   int64                  `protobuf:"varint,10,opt,name=expires_unix,json=expiresUnix,proto3" json:"expires_unix,omitempty"` // seconds
+	Vetting       *Vetting               `protobuf:"bytes,11,opt,name=vetting,proto3" json:"vetting,omitempty"`                             // absent: it doesn't say, or runs what any member proposes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +141,66 @@ func (x *AffiliateRecord) GetExpiresUnix() int64 {
 	return 0
 }
 
+func (x *AffiliateRecord) GetVetting() *Vetting {
+	if x != nil {
+		return x.Vetting
+	}
+	return nil
+}
+
+// Vetting says which contracts an affiliate has consented to run.
+type Vetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contracts     [][]byte               `protobuf:"bytes,1,rep,name=contracts,proto3" json:"contracts,omitempty"` // hashes, 32 bytes each, ascending, at most 256
+	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`          // there are others beside these
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vetting) Reset() {
+	*x = Vetting{}
+	mi := &file_affiliate_v1_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vetting) ProtoMessage() {}
+
+func (x *Vetting) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vetting.ProtoReflect.Descriptor instead.
+func (*Vetting) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Vetting) GetContracts() [][]byte {
+	if x != nil {
+		return x.Contracts
+	}
+	return nil
+}
+
+func (x *Vetting) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // SignedAffiliateRecord carries the record's bytes as they were signed.
 type SignedAffiliateRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -151,7 +212,7 @@ type SignedAffiliateRecord struct {
 
 func (x *SignedAffiliateRecord) Reset() {
 	*x = SignedAffiliateRecord{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[1]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -163,7 +224,7 @@ func (x *SignedAffiliateRecord) String() string {
 func (*SignedAffiliateRecord) ProtoMessage() {}
 
 func (x *SignedAffiliateRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[1]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -176,7 +237,7 @@ func (x *SignedAffiliateRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedAffiliateRecord.ProtoReflect.Descriptor instead.
 func (*SignedAffiliateRecord) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{1}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SignedAffiliateRecord) GetRecord() []byte {
@@ -210,7 +271,7 @@ type Mail struct {
 
 func (x *Mail) Reset() {
 	*x = Mail{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[2]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +283,7 @@ func (x *Mail) String() string {
 func (*Mail) ProtoMessage() {}
 
 func (x *Mail) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[2]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +296,7 @@ func (x *Mail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mail.ProtoReflect.Descriptor instead.
 func (*Mail) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{2}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Mail) GetMailbox() []byte {
@@ -285,7 +346,7 @@ type SignedMessage struct {
 
 func (x *SignedMessage) Reset() {
 	*x = SignedMessage{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[3]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +358,7 @@ func (x *SignedMessage) String() string {
 func (*SignedMessage) ProtoMessage() {}
 
 func (x *SignedMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[3]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +371,7 @@ func (x *SignedMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignedMessage.ProtoReflect.Descriptor instead.
 func (*SignedMessage) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{3}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SignedMessage) GetBody() []byte {
@@ -359,7 +420,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[4]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +432,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[4]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +445,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{4}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Message) GetNetwork() string {
@@ -567,7 +628,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[5]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +640,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[5]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +653,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{5}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Proposal) GetTerms() []byte {
@@ -651,7 +712,7 @@ type Terms struct {
 
 func (x *Terms) Reset() {
 	*x = Terms{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[6]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -663,7 +724,7 @@ func (x *Terms) String() string {
 func (*Terms) ProtoMessage() {}
 
 func (x *Terms) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[6]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -676,7 +737,7 @@ func (x *Terms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Terms.ProtoReflect.Descriptor instead.
 func (*Terms) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{6}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Terms) GetAgreementId() []byte {
@@ -824,7 +885,7 @@ type InputRef struct {
 
 func (x *InputRef) Reset() {
 	*x = InputRef{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[7]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +897,7 @@ func (x *InputRef) String() string {
 func (*InputRef) ProtoMessage() {}
 
 func (x *InputRef) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[7]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +910,7 @@ func (x *InputRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputRef.ProtoReflect.Descriptor instead.
 func (*InputRef) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{7}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *InputRef) GetName() string {
@@ -892,7 +953,7 @@ type SealedObject struct {
 
 func (x *SealedObject) Reset() {
 	*x = SealedObject{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[8]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +965,7 @@ func (x *SealedObject) String() string {
 func (*SealedObject) ProtoMessage() {}
 
 func (x *SealedObject) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[8]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +978,7 @@ func (x *SealedObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedObject.ProtoReflect.Descriptor instead.
 func (*SealedObject) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{8}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SealedObject) GetRef() *ObjectRef {
@@ -956,7 +1017,7 @@ type Attestation struct {
 
 func (x *Attestation) Reset() {
 	*x = Attestation{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[9]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1029,7 @@ func (x *Attestation) String() string {
 func (*Attestation) ProtoMessage() {}
 
 func (x *Attestation) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[9]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1042,7 @@ func (x *Attestation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attestation.ProtoReflect.Descriptor instead.
 func (*Attestation) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{9}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attestation) GetAddress() string {
@@ -1038,7 +1099,7 @@ type Body struct {
 
 func (x *Body) Reset() {
 	*x = Body{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[10]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1111,7 @@ func (x *Body) String() string {
 func (*Body) ProtoMessage() {}
 
 func (x *Body) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[10]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1124,7 @@ func (x *Body) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Body.ProtoReflect.Descriptor instead.
 func (*Body) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{10}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Body) GetBodyBytes() []byte {
@@ -1098,7 +1159,7 @@ type CosignatureBytes struct {
 
 func (x *CosignatureBytes) Reset() {
 	*x = CosignatureBytes{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[11]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1171,7 @@ func (x *CosignatureBytes) String() string {
 func (*CosignatureBytes) ProtoMessage() {}
 
 func (x *CosignatureBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[11]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1184,7 @@ func (x *CosignatureBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CosignatureBytes.ProtoReflect.Descriptor instead.
 func (*CosignatureBytes) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{11}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CosignatureBytes) GetBodyDigest() []byte {
@@ -1159,7 +1220,7 @@ type Assent struct {
 
 func (x *Assent) Reset() {
 	*x = Assent{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[12]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1232,7 @@ func (x *Assent) String() string {
 func (*Assent) ProtoMessage() {}
 
 func (x *Assent) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[12]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1245,7 @@ func (x *Assent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assent.ProtoReflect.Descriptor instead.
 func (*Assent) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{12}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Assent) GetAttestation() *Attestation {
@@ -1215,7 +1276,7 @@ type Divergence struct {
 
 func (x *Divergence) Reset() {
 	*x = Divergence{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[13]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1288,7 @@ func (x *Divergence) String() string {
 func (*Divergence) ProtoMessage() {}
 
 func (x *Divergence) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[13]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1301,7 @@ func (x *Divergence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Divergence.ProtoReflect.Descriptor instead.
 func (*Divergence) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{13}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Divergence) GetAttestation() *Attestation {
@@ -1288,7 +1349,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[14]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1361,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[14]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1374,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{14}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rejection) GetCode() string {
@@ -1339,7 +1400,7 @@ type CosignRequest struct {
 
 func (x *CosignRequest) Reset() {
 	*x = CosignRequest{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[15]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1412,7 @@ func (x *CosignRequest) String() string {
 func (*CosignRequest) ProtoMessage() {}
 
 func (x *CosignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[15]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1425,7 @@ func (x *CosignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CosignRequest.ProtoReflect.Descriptor instead.
 func (*CosignRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{15}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CosignRequest) GetBody() *Body {
@@ -1383,7 +1444,7 @@ type Cosignature struct {
 
 func (x *Cosignature) Reset() {
 	*x = Cosignature{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[16]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1456,7 @@ func (x *Cosignature) String() string {
 func (*Cosignature) ProtoMessage() {}
 
 func (x *Cosignature) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[16]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1469,7 @@ func (x *Cosignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cosignature.ProtoReflect.Descriptor instead.
 func (*Cosignature) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{16}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Cosignature) GetCosignature() *CosignatureBytes {
@@ -1430,7 +1491,7 @@ type Cancellation struct {
 
 func (x *Cancellation) Reset() {
 	*x = Cancellation{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[17]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1503,7 @@ func (x *Cancellation) String() string {
 func (*Cancellation) ProtoMessage() {}
 
 func (x *Cancellation) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[17]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1516,7 @@ func (x *Cancellation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancellation.ProtoReflect.Descriptor instead.
 func (*Cancellation) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{17}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Cancellation) GetCode() string {
@@ -1491,7 +1552,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[18]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1564,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[18]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1577,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{18}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Acknowledgement) GetTermsDigest() []byte {
@@ -1550,7 +1611,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[19]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1623,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[19]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1636,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{19}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HelloRequest) GetRecord() *SignedAffiliateRecord {
@@ -1594,7 +1655,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[20]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1667,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[20]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1680,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{20}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HelloResponse) GetRecord() *SignedAffiliateRecord {
@@ -1641,7 +1702,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[21]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1714,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[21]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1727,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{21}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Receipt) GetStored() bool {
@@ -1693,14 +1754,15 @@ func (x *Receipt) GetReason() string {
 type FetchObjectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ObjectId      []byte                 `protobuf:"bytes,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
-	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"` // into the payload
+	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`                                // into the payload
+	ContractHash  []byte                 `protobuf:"bytes,3,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"` // instead of object_id, and without an offset: the module of a contract that the asked one has vetted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FetchObjectRequest) Reset() {
 	*x = FetchObjectRequest{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[22]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1712,7 +1774,7 @@ func (x *FetchObjectRequest) String() string {
 func (*FetchObjectRequest) ProtoMessage() {}
 
 func (x *FetchObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[22]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1725,7 +1787,7 @@ func (x *FetchObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchObjectRequest.ProtoReflect.Descriptor instead.
 func (*FetchObjectRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{22}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FetchObjectRequest) GetObjectId() []byte {
@@ -1742,6 +1804,13 @@ func (x *FetchObjectRequest) GetOffset() int64 {
 	return 0
 }
 
+func (x *FetchObjectRequest) GetContractHash() []byte {
+	if x != nil {
+		return x.ContractHash
+	}
+	return nil
+}
+
 // FetchObjectResponse precedes the payload bytes.
 type FetchObjectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1755,7 +1824,7 @@ type FetchObjectResponse struct {
 
 func (x *FetchObjectResponse) Reset() {
 	*x = FetchObjectResponse{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[23]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1836,7 @@ func (x *FetchObjectResponse) String() string {
 func (*FetchObjectResponse) ProtoMessage() {}
 
 func (x *FetchObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[23]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1849,7 @@ func (x *FetchObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchObjectResponse.ProtoReflect.Descriptor instead.
 func (*FetchObjectResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{23}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FetchObjectResponse) GetCode() string {
@@ -1821,7 +1890,7 @@ type ListMailRequest struct {
 
 func (x *ListMailRequest) Reset() {
 	*x = ListMailRequest{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[24]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1902,7 @@ func (x *ListMailRequest) String() string {
 func (*ListMailRequest) ProtoMessage() {}
 
 func (x *ListMailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[24]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1915,7 @@ func (x *ListMailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailRequest.ProtoReflect.Descriptor instead.
 func (*ListMailRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{24}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListMailRequest) GetAfter() []byte {
@@ -1865,7 +1934,7 @@ type ListMailResponse struct {
 
 func (x *ListMailResponse) Reset() {
 	*x = ListMailResponse{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[25]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +1946,7 @@ func (x *ListMailResponse) String() string {
 func (*ListMailResponse) ProtoMessage() {}
 
 func (x *ListMailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[25]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +1959,7 @@ func (x *ListMailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMailResponse.ProtoReflect.Descriptor instead.
 func (*ListMailResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{25}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListMailResponse) GetMail() []*Mail {
@@ -1911,7 +1980,7 @@ type ClaimMailRequest struct {
 
 func (x *ClaimMailRequest) Reset() {
 	*x = ClaimMailRequest{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[26]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +1992,7 @@ func (x *ClaimMailRequest) String() string {
 func (*ClaimMailRequest) ProtoMessage() {}
 
 func (x *ClaimMailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[26]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2005,7 @@ func (x *ClaimMailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimMailRequest.ProtoReflect.Descriptor instead.
 func (*ClaimMailRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{26}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ClaimMailRequest) GetMailbox() []byte {
@@ -1962,7 +2031,7 @@ type ClaimMailResponse struct {
 
 func (x *ClaimMailResponse) Reset() {
 	*x = ClaimMailResponse{}
-	mi := &file_affiliate_v1_wire_proto_msgTypes[27]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2043,7 @@ func (x *ClaimMailResponse) String() string {
 func (*ClaimMailResponse) ProtoMessage() {}
 
 func (x *ClaimMailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_wire_proto_msgTypes[27]
+	mi := &file_affiliate_v1_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2056,7 @@ func (x *ClaimMailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimMailResponse.ProtoReflect.Descriptor instead.
 func (*ClaimMailResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{27}
+	return file_affiliate_v1_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ClaimMailResponse) GetMail() *Mail {
@@ -2001,7 +2070,7 @@ var File_affiliate_v1_wire_proto protoreflect.FileDescriptor
 
 const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x17affiliate/v1/wire.proto\x12\faffiliate.v1\x1a\x18affiliate/v1/types.proto\"\xb1\x02\n" +
+	"\x17affiliate/v1/wire.proto\x12\faffiliate.v1\x1a\x18affiliate/v1/types.proto\"\xe2\x02\n" +
 	"\x0fAffiliateRecord\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1f\n" +
@@ -2017,7 +2086,11 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"multiaddrs\x12\x1a\n" +
 	"\bsequence\x18\t \x01(\x04R\bsequence\x12!\n" +
 	"\fexpires_unix\x18\n" +
-	" \x01(\x03R\vexpiresUnix\"M\n" +
+	" \x01(\x03R\vexpiresUnix\x12/\n" +
+	"\avetting\x18\v \x01(\v2\x15.affiliate.v1.VettingR\avetting\";\n" +
+	"\aVetting\x12\x1c\n" +
+	"\tcontracts\x18\x01 \x03(\fR\tcontracts\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"M\n" +
 	"\x15SignedAffiliateRecord\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\"\x83\x01\n" +
@@ -2140,10 +2213,11 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\aReceipt\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\bR\x06stored\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"I\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"n\n" +
 	"\x12FetchObjectRequest\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\fR\bobjectId\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x03R\x06offset\"\x84\x01\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12#\n" +
+	"\rcontract_hash\x18\x03 \x01(\fR\fcontractHash\"\x84\x01\n" +
 	"\x13FetchObjectResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
@@ -2171,75 +2245,77 @@ func file_affiliate_v1_wire_proto_rawDescGZIP() []byte {
 	return file_affiliate_v1_wire_proto_rawDescData
 }
 
-var file_affiliate_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_affiliate_v1_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_affiliate_v1_wire_proto_goTypes = []any{
 	(*AffiliateRecord)(nil),       // 0: affiliate.v1.AffiliateRecord
-	(*SignedAffiliateRecord)(nil), // 1: affiliate.v1.SignedAffiliateRecord
-	(*Mail)(nil),                  // 2: affiliate.v1.Mail
-	(*SignedMessage)(nil),         // 3: affiliate.v1.SignedMessage
-	(*Message)(nil),               // 4: affiliate.v1.Message
-	(*Proposal)(nil),              // 5: affiliate.v1.Proposal
-	(*Terms)(nil),                 // 6: affiliate.v1.Terms
-	(*InputRef)(nil),              // 7: affiliate.v1.InputRef
-	(*SealedObject)(nil),          // 8: affiliate.v1.SealedObject
-	(*Attestation)(nil),           // 9: affiliate.v1.Attestation
-	(*Body)(nil),                  // 10: affiliate.v1.Body
-	(*CosignatureBytes)(nil),      // 11: affiliate.v1.CosignatureBytes
-	(*Assent)(nil),                // 12: affiliate.v1.Assent
-	(*Divergence)(nil),            // 13: affiliate.v1.Divergence
-	(*Rejection)(nil),             // 14: affiliate.v1.Rejection
-	(*CosignRequest)(nil),         // 15: affiliate.v1.CosignRequest
-	(*Cosignature)(nil),           // 16: affiliate.v1.Cosignature
-	(*Cancellation)(nil),          // 17: affiliate.v1.Cancellation
-	(*Acknowledgement)(nil),       // 18: affiliate.v1.Acknowledgement
-	(*HelloRequest)(nil),          // 19: affiliate.v1.HelloRequest
-	(*HelloResponse)(nil),         // 20: affiliate.v1.HelloResponse
-	(*Receipt)(nil),               // 21: affiliate.v1.Receipt
-	(*FetchObjectRequest)(nil),    // 22: affiliate.v1.FetchObjectRequest
-	(*FetchObjectResponse)(nil),   // 23: affiliate.v1.FetchObjectResponse
-	(*ListMailRequest)(nil),       // 24: affiliate.v1.ListMailRequest
-	(*ListMailResponse)(nil),      // 25: affiliate.v1.ListMailResponse
-	(*ClaimMailRequest)(nil),      // 26: affiliate.v1.ClaimMailRequest
-	(*ClaimMailResponse)(nil),     // 27: affiliate.v1.ClaimMailResponse
-	(*ObjectRef)(nil),             // 28: affiliate.v1.ObjectRef
-	(*Party)(nil),                 // 29: affiliate.v1.Party
-	(*RecordResult)(nil),          // 30: affiliate.v1.RecordResult
+	(*Vetting)(nil),               // 1: affiliate.v1.Vetting
+	(*SignedAffiliateRecord)(nil), // 2: affiliate.v1.SignedAffiliateRecord
+	(*Mail)(nil),                  // 3: affiliate.v1.Mail
+	(*SignedMessage)(nil),         // 4: affiliate.v1.SignedMessage
+	(*Message)(nil),               // 5: affiliate.v1.Message
+	(*Proposal)(nil),              // 6: affiliate.v1.Proposal
+	(*Terms)(nil),                 // 7: affiliate.v1.Terms
+	(*InputRef)(nil),              // 8: affiliate.v1.InputRef
+	(*SealedObject)(nil),          // 9: affiliate.v1.SealedObject
+	(*Attestation)(nil),           // 10: affiliate.v1.Attestation
+	(*Body)(nil),                  // 11: affiliate.v1.Body
+	(*CosignatureBytes)(nil),      // 12: affiliate.v1.CosignatureBytes
+	(*Assent)(nil),                // 13: affiliate.v1.Assent
+	(*Divergence)(nil),            // 14: affiliate.v1.Divergence
+	(*Rejection)(nil),             // 15: affiliate.v1.Rejection
+	(*CosignRequest)(nil),         // 16: affiliate.v1.CosignRequest
+	(*Cosignature)(nil),           // 17: affiliate.v1.Cosignature
+	(*Cancellation)(nil),          // 18: affiliate.v1.Cancellation
+	(*Acknowledgement)(nil),       // 19: affiliate.v1.Acknowledgement
+	(*HelloRequest)(nil),          // 20: affiliate.v1.HelloRequest
+	(*HelloResponse)(nil),         // 21: affiliate.v1.HelloResponse
+	(*Receipt)(nil),               // 22: affiliate.v1.Receipt
+	(*FetchObjectRequest)(nil),    // 23: affiliate.v1.FetchObjectRequest
+	(*FetchObjectResponse)(nil),   // 24: affiliate.v1.FetchObjectResponse
+	(*ListMailRequest)(nil),       // 25: affiliate.v1.ListMailRequest
+	(*ListMailResponse)(nil),      // 26: affiliate.v1.ListMailResponse
+	(*ClaimMailRequest)(nil),      // 27: affiliate.v1.ClaimMailRequest
+	(*ClaimMailResponse)(nil),     // 28: affiliate.v1.ClaimMailResponse
+	(*ObjectRef)(nil),             // 29: affiliate.v1.ObjectRef
+	(*Party)(nil),                 // 30: affiliate.v1.Party
+	(*RecordResult)(nil),          // 31: affiliate.v1.RecordResult
 }
 var file_affiliate_v1_wire_proto_depIdxs = []int32{
-	5,  // 0: affiliate.v1.Message.proposal:type_name -> affiliate.v1.Proposal
-	12, // 1: affiliate.v1.Message.assent:type_name -> affiliate.v1.Assent
-	13, // 2: affiliate.v1.Message.divergence:type_name -> affiliate.v1.Divergence
-	14, // 3: affiliate.v1.Message.rejection:type_name -> affiliate.v1.Rejection
-	15, // 4: affiliate.v1.Message.cosign_request:type_name -> affiliate.v1.CosignRequest
-	16, // 5: affiliate.v1.Message.cosignature:type_name -> affiliate.v1.Cosignature
-	17, // 6: affiliate.v1.Message.cancellation:type_name -> affiliate.v1.Cancellation
-	18, // 7: affiliate.v1.Message.acknowledgement:type_name -> affiliate.v1.Acknowledgement
-	9,  // 8: affiliate.v1.Proposal.attestation:type_name -> affiliate.v1.Attestation
-	10, // 9: affiliate.v1.Proposal.body:type_name -> affiliate.v1.Body
-	8,  // 10: affiliate.v1.Proposal.objects:type_name -> affiliate.v1.SealedObject
-	28, // 11: affiliate.v1.Terms.module:type_name -> affiliate.v1.ObjectRef
-	29, // 12: affiliate.v1.Terms.parties:type_name -> affiliate.v1.Party
-	29, // 13: affiliate.v1.Terms.owners:type_name -> affiliate.v1.Party
-	7,  // 14: affiliate.v1.Terms.inputs:type_name -> affiliate.v1.InputRef
-	7,  // 15: affiliate.v1.Terms.existing:type_name -> affiliate.v1.InputRef
-	28, // 16: affiliate.v1.InputRef.object:type_name -> affiliate.v1.ObjectRef
-	28, // 17: affiliate.v1.SealedObject.ref:type_name -> affiliate.v1.ObjectRef
-	30, // 18: affiliate.v1.Attestation.records:type_name -> affiliate.v1.RecordResult
-	9,  // 19: affiliate.v1.Assent.attestation:type_name -> affiliate.v1.Attestation
-	11, // 20: affiliate.v1.Assent.cosignature:type_name -> affiliate.v1.CosignatureBytes
-	9,  // 21: affiliate.v1.Divergence.attestation:type_name -> affiliate.v1.Attestation
-	10, // 22: affiliate.v1.CosignRequest.body:type_name -> affiliate.v1.Body
-	11, // 23: affiliate.v1.Cosignature.cosignature:type_name -> affiliate.v1.CosignatureBytes
-	1,  // 24: affiliate.v1.HelloRequest.record:type_name -> affiliate.v1.SignedAffiliateRecord
-	1,  // 25: affiliate.v1.HelloResponse.record:type_name -> affiliate.v1.SignedAffiliateRecord
-	28, // 26: affiliate.v1.FetchObjectResponse.ref:type_name -> affiliate.v1.ObjectRef
-	2,  // 27: affiliate.v1.ListMailResponse.mail:type_name -> affiliate.v1.Mail
-	2,  // 28: affiliate.v1.ClaimMailResponse.mail:type_name -> affiliate.v1.Mail
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	1,  // 0: affiliate.v1.AffiliateRecord.vetting:type_name -> affiliate.v1.Vetting
+	6,  // 1: affiliate.v1.Message.proposal:type_name -> affiliate.v1.Proposal
+	13, // 2: affiliate.v1.Message.assent:type_name -> affiliate.v1.Assent
+	14, // 3: affiliate.v1.Message.divergence:type_name -> affiliate.v1.Divergence
+	15, // 4: affiliate.v1.Message.rejection:type_name -> affiliate.v1.Rejection
+	16, // 5: affiliate.v1.Message.cosign_request:type_name -> affiliate.v1.CosignRequest
+	17, // 6: affiliate.v1.Message.cosignature:type_name -> affiliate.v1.Cosignature
+	18, // 7: affiliate.v1.Message.cancellation:type_name -> affiliate.v1.Cancellation
+	19, // 8: affiliate.v1.Message.acknowledgement:type_name -> affiliate.v1.Acknowledgement
+	10, // 9: affiliate.v1.Proposal.attestation:type_name -> affiliate.v1.Attestation
+	11, // 10: affiliate.v1.Proposal.body:type_name -> affiliate.v1.Body
+	9,  // 11: affiliate.v1.Proposal.objects:type_name -> affiliate.v1.SealedObject
+	29, // 12: affiliate.v1.Terms.module:type_name -> affiliate.v1.ObjectRef
+	30, // 13: affiliate.v1.Terms.parties:type_name -> affiliate.v1.Party
+	30, // 14: affiliate.v1.Terms.owners:type_name -> affiliate.v1.Party
+	8,  // 15: affiliate.v1.Terms.inputs:type_name -> affiliate.v1.InputRef
+	8,  // 16: affiliate.v1.Terms.existing:type_name -> affiliate.v1.InputRef
+	29, // 17: affiliate.v1.InputRef.object:type_name -> affiliate.v1.ObjectRef
+	29, // 18: affiliate.v1.SealedObject.ref:type_name -> affiliate.v1.ObjectRef
+	31, // 19: affiliate.v1.Attestation.records:type_name -> affiliate.v1.RecordResult
+	10, // 20: affiliate.v1.Assent.attestation:type_name -> affiliate.v1.Attestation
+	12, // 21: affiliate.v1.Assent.cosignature:type_name -> affiliate.v1.CosignatureBytes
+	10, // 22: affiliate.v1.Divergence.attestation:type_name -> affiliate.v1.Attestation
+	11, // 23: affiliate.v1.CosignRequest.body:type_name -> affiliate.v1.Body
+	12, // 24: affiliate.v1.Cosignature.cosignature:type_name -> affiliate.v1.CosignatureBytes
+	2,  // 25: affiliate.v1.HelloRequest.record:type_name -> affiliate.v1.SignedAffiliateRecord
+	2,  // 26: affiliate.v1.HelloResponse.record:type_name -> affiliate.v1.SignedAffiliateRecord
+	29, // 27: affiliate.v1.FetchObjectResponse.ref:type_name -> affiliate.v1.ObjectRef
+	3,  // 28: affiliate.v1.ListMailResponse.mail:type_name -> affiliate.v1.Mail
+	3,  // 29: affiliate.v1.ClaimMailResponse.mail:type_name -> affiliate.v1.Mail
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_wire_proto_init() }
@@ -2248,7 +2324,7 @@ func file_affiliate_v1_wire_proto_init() {
 		return
 	}
 	file_affiliate_v1_types_proto_init()
-	file_affiliate_v1_wire_proto_msgTypes[4].OneofWrappers = []any{
+	file_affiliate_v1_wire_proto_msgTypes[5].OneofWrappers = []any{
 		(*Message_Proposal)(nil),
 		(*Message_Assent)(nil),
 		(*Message_Divergence)(nil),
@@ -2264,7 +2340,7 @@ func file_affiliate_v1_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_affiliate_v1_wire_proto_rawDesc), len(file_affiliate_v1_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

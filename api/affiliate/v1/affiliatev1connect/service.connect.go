@@ -56,6 +56,12 @@ const (
 	// ContractServiceGetContractProcedure is the fully-qualified name of the ContractService's
 	// GetContract RPC.
 	ContractServiceGetContractProcedure = "/affiliate.v1.ContractService/GetContract"
+	// ContractServiceVetContractProcedure is the fully-qualified name of the ContractService's
+	// VetContract RPC.
+	ContractServiceVetContractProcedure = "/affiliate.v1.ContractService/VetContract"
+	// ContractServiceUnvetContractProcedure is the fully-qualified name of the ContractService's
+	// UnvetContract RPC.
+	ContractServiceUnvetContractProcedure = "/affiliate.v1.ContractService/UnvetContract"
 	// AgreementServiceProposeProcedure is the fully-qualified name of the AgreementService's Propose
 	// RPC.
 	AgreementServiceProposeProcedure = "/affiliate.v1.AgreementService/Propose"
@@ -219,6 +225,12 @@ type ContractServiceClient interface {
 	PublishContract(context.Context, *connect.Request[v1.PublishContractRequest]) (*connect.Response[v1.PublishContractResponse], error)
 	ListContracts(context.Context, *connect.Request[v1.ListContractsRequest]) (*connect.Response[v1.ListContractsResponse], error)
 	GetContract(context.Context, *connect.Request[v1.GetContractRequest]) (*connect.Response[v1.Contract], error)
+	// VetContract is this affiliate's consent to run a contract. One that isn't
+	// here is fetched from a member that has it. Agreements that wait for the
+	// consent go on.
+	VetContract(context.Context, *connect.Request[v1.VetContractRequest]) (*connect.Response[v1.Contract], error)
+	// UnvetContract takes the consent back. What has run already stays.
+	UnvetContract(context.Context, *connect.Request[v1.UnvetContractRequest]) (*connect.Response[v1.Contract], error)
 }
 
 // NewContractServiceClient constructs a client for the affiliate.v1.ContractService service. By
@@ -250,6 +262,18 @@ func NewContractServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(contractServiceMethods.ByName("GetContract")),
 			connect.WithClientOptions(opts...),
 		),
+		vetContract: connect.NewClient[v1.VetContractRequest, v1.Contract](
+			httpClient,
+			baseURL+ContractServiceVetContractProcedure,
+			connect.WithSchema(contractServiceMethods.ByName("VetContract")),
+			connect.WithClientOptions(opts...),
+		),
+		unvetContract: connect.NewClient[v1.UnvetContractRequest, v1.Contract](
+			httpClient,
+			baseURL+ContractServiceUnvetContractProcedure,
+			connect.WithSchema(contractServiceMethods.ByName("UnvetContract")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -258,6 +282,8 @@ type contractServiceClient struct {
 	publishContract *connect.Client[v1.PublishContractRequest, v1.PublishContractResponse]
 	listContracts   *connect.Client[v1.ListContractsRequest, v1.ListContractsResponse]
 	getContract     *connect.Client[v1.GetContractRequest, v1.Contract]
+	vetContract     *connect.Client[v1.VetContractRequest, v1.Contract]
+	unvetContract   *connect.Client[v1.UnvetContractRequest, v1.Contract]
 }
 
 // PublishContract calls affiliate.v1.ContractService.PublishContract.
@@ -275,11 +301,27 @@ func (c *contractServiceClient) GetContract(ctx context.Context, req *connect.Re
 	return c.getContract.CallUnary(ctx, req)
 }
 
+// VetContract calls affiliate.v1.ContractService.VetContract.
+func (c *contractServiceClient) VetContract(ctx context.Context, req *connect.Request[v1.VetContractRequest]) (*connect.Response[v1.Contract], error) {
+	return c.vetContract.CallUnary(ctx, req)
+}
+
+// UnvetContract calls affiliate.v1.ContractService.UnvetContract.
+func (c *contractServiceClient) UnvetContract(ctx context.Context, req *connect.Request[v1.UnvetContractRequest]) (*connect.Response[v1.Contract], error) {
+	return c.unvetContract.CallUnary(ctx, req)
+}
+
 // ContractServiceHandler is an implementation of the affiliate.v1.ContractService service.
 type ContractServiceHandler interface {
 	PublishContract(context.Context, *connect.Request[v1.PublishContractRequest]) (*connect.Response[v1.PublishContractResponse], error)
 	ListContracts(context.Context, *connect.Request[v1.ListContractsRequest]) (*connect.Response[v1.ListContractsResponse], error)
 	GetContract(context.Context, *connect.Request[v1.GetContractRequest]) (*connect.Response[v1.Contract], error)
+	// VetContract is this affiliate's consent to run a contract. One that isn't
+	// here is fetched from a member that has it. Agreements that wait for the
+	// consent go on.
+	VetContract(context.Context, *connect.Request[v1.VetContractRequest]) (*connect.Response[v1.Contract], error)
+	// UnvetContract takes the consent back. What has run already stays.
+	UnvetContract(context.Context, *connect.Request[v1.UnvetContractRequest]) (*connect.Response[v1.Contract], error)
 }
 
 // NewContractServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -307,6 +349,18 @@ func NewContractServiceHandler(svc ContractServiceHandler, opts ...connect.Handl
 		connect.WithSchema(contractServiceMethods.ByName("GetContract")),
 		connect.WithHandlerOptions(opts...),
 	)
+	contractServiceVetContractHandler := connect.NewUnaryHandler(
+		ContractServiceVetContractProcedure,
+		svc.VetContract,
+		connect.WithSchema(contractServiceMethods.ByName("VetContract")),
+		connect.WithHandlerOptions(opts...),
+	)
+	contractServiceUnvetContractHandler := connect.NewUnaryHandler(
+		ContractServiceUnvetContractProcedure,
+		svc.UnvetContract,
+		connect.WithSchema(contractServiceMethods.ByName("UnvetContract")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/affiliate.v1.ContractService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ContractServicePublishContractProcedure:
@@ -315,6 +369,10 @@ func NewContractServiceHandler(svc ContractServiceHandler, opts ...connect.Handl
 			contractServiceListContractsHandler.ServeHTTP(w, r)
 		case ContractServiceGetContractProcedure:
 			contractServiceGetContractHandler.ServeHTTP(w, r)
+		case ContractServiceVetContractProcedure:
+			contractServiceVetContractHandler.ServeHTTP(w, r)
+		case ContractServiceUnvetContractProcedure:
+			contractServiceUnvetContractHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -334,6 +392,14 @@ func (UnimplementedContractServiceHandler) ListContracts(context.Context, *conne
 
 func (UnimplementedContractServiceHandler) GetContract(context.Context, *connect.Request[v1.GetContractRequest]) (*connect.Response[v1.Contract], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ContractService.GetContract is not implemented"))
+}
+
+func (UnimplementedContractServiceHandler) VetContract(context.Context, *connect.Request[v1.VetContractRequest]) (*connect.Response[v1.Contract], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ContractService.VetContract is not implemented"))
+}
+
+func (UnimplementedContractServiceHandler) UnvetContract(context.Context, *connect.Request[v1.UnvetContractRequest]) (*connect.Response[v1.Contract], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ContractService.UnvetContract is not implemented"))
 }
 
 // AgreementServiceClient is a client for the affiliate.v1.AgreementService service.
