@@ -155,11 +155,13 @@ type NamedHash struct {
 	Type string `json:"type"`
 }
 
-// RecordResult is what one function made of its inputs.
+// RecordResult is what one function made of its inputs, or a condition that
+// failed: that has a name and no record.
 type RecordResult struct {
 	Function string      `json:"function"`
-	Record   string      `json:"record"`
+	Record   string      `json:"record"` // empty: the result is a condition's
 	Outcome  Outcome     `json:"outcome"`
+	Fuel     uint64      `json:"fuel,omitempty"`   // units used; 0 of a Skip
 	Output   string      `json:"output,omitempty"` // chain hash, base64; empty unless Pass
 	Inputs   []NamedHash `json:"inputs,omitempty"`
 	Code     string      `json:"code,omitempty"` // of a Fail

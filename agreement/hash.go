@@ -13,7 +13,7 @@ const (
 	tagCommitment  = "affiliate/commitment/1"
 	tagOutputSalt  = "affiliate/output-salt/1"
 	tagContract    = "affiliate/contract/1"
-	tagAttestation = "affiliate/attestation/1"
+	tagAttestation = "affiliate/attestation/2"
 	tagAbsent      = "affiliate/absent/1"
 )
 
@@ -76,6 +76,7 @@ func AttestationDigest(network string, id ID, contract, terms Hash, results []Re
 		writeField(h, []byte(r.Function))
 		writeField(h, []byte(r.Record))
 		writeCount(h, int(r.Outcome))
+		writeNumber(h, r.Fuel)
 		writeField(h, []byte(r.Output))
 		writeField(h, []byte(r.Code))
 		writeCount(h, len(r.Inputs))
@@ -94,7 +95,11 @@ func writeField(h hash.Hash, b []byte) {
 }
 
 func writeCount(h hash.Hash, n int) {
+	writeNumber(h, uint64(n)) //nolint:gosec // a length is never negative
+}
+
+func writeNumber(h hash.Hash, n uint64) {
 	var buf [8]byte
-	binary.BigEndian.PutUint64(buf[:], uint64(n)) //nolint:gosec // a length is never negative
+	binary.BigEndian.PutUint64(buf[:], n)
 	h.Write(buf[:])
 }

@@ -40,6 +40,25 @@ func newOne(t *testing.T, self string, lifetime time.Duration) *one {
 
 var results = Executed{Records: []RecordResult{{Function: "f", Record: "r", Outcome: Pass, Output: "hash"}}, Results: Hash{5}}
 
+// A condition that failed ends the agreement by its own name: there is no
+// record that it could be told by.
+func TestConditionFails(t *testing.T) {
+	failed := []RecordResult{{Function: "within_limits", Outcome: Fail, Code: "TOO_MUCH", Message: "300 is more than 200", Fuel: 9}}
+	want := "condition within_limits failed: TOO_MUCH 300 is more than 200"
+	proposer := &one{t: t, now: day0}
+	proposer.do(Submitted{Opening{Self: "p", Participants: []Party{{"p", "OWNER"}, {"a", "SERVICER"}}, Deadline: day0.Add(time.Hour)}})
+	effects := proposer.do(Executed{Records: failed, Results: Hash{5}})
+	if proposer.wantPhase(FailedPhase); proposer.s.Code != CodeContractFail || proposer.s.Message != want {
+		t.Errorf("%s %s", proposer.s.Code, proposer.s.Message)
+	}
+	if !slices.ContainsFunc(effects, func(e Effect) bool { return e.Notice.Kind == "executed" && e.Notice.Text == "within_limits FAIL" }) {
+		t.Errorf("no notice of it among %v", effects)
+	}
+	if x := Explain(proposer.s); x.Summary != "Failed: CONTRACT_FAIL: "+want {
+		t.Error(x.Summary)
+	}
+}
+
 // body is the body of a round, which lives for two minutes.
 func (o *one) body(round uint32) Body {
 	return Body{Round: round, Digest: Hash{9, byte(round)}, Timeout: o.now.Add(2 * time.Minute).UnixNano()}

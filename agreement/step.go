@@ -1,6 +1,7 @@
 package agreement
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -132,12 +133,15 @@ func (t *turn) executed(e Executed) {
 func summarise(records []RecordResult) string {
 	parts := make([]string, 0, len(records))
 	for _, r := range records {
-		parts = append(parts, r.Record+" "+r.Outcome.String())
+		parts = append(parts, cmp.Or(r.Record, r.Function)+" "+r.Outcome.String())
 	}
 	return strings.Join(parts, ", ")
 }
 
 func failureText(r RecordResult) string {
+	if r.Record == "" {
+		return fmt.Sprintf("condition %s failed: %s %s", r.Function, r.Code, r.Message)
+	}
 	return fmt.Sprintf("%s: %s (function %s)", r.Code, r.Message, r.Function)
 }
 

@@ -33,6 +33,7 @@ func TestAttestationBinds(t *testing.T) {
 		"the code":                         {func(a *affiliatev1.Attestation) { a.Records[0].Code = "NO" }, agreement.CodeBadSignature},
 		"the outcome":                      {func(a *affiliatev1.Attestation) { a.Records[0].Outcome++ }, agreement.CodeBadSignature},
 		"an outcome that reads as another": {func(a *affiliatev1.Attestation) { a.Records[0].Outcome += 256 }, agreement.CodeBadMessage},
+		"the fuel":                         {func(a *affiliatev1.Attestation) { a.Records[0].Fuel++ }, agreement.CodeBadSignature},
 		"an input":                         {func(a *affiliatev1.Attestation) { a.Records[0].Inputs[0].Hash = "i" }, agreement.CodeBadSignature},
 		"an input's type":                  {func(a *affiliatev1.Attestation) { a.Records[0].Inputs[0].TypeName = "U" }, agreement.CodeBadSignature},
 		"where fields end": {func(a *affiliatev1.Attestation) {

@@ -146,7 +146,7 @@ func (n *Node) keep(ctx context.Context, t *terms, m contract.Manifest, outputs 
 	var kept []output
 	for _, o := range outputs {
 		r := agreement.RecordResult{
-			Function: o.Function.Name, Record: o.Function.Record.Name, Outcome: o.Outcome,
+			Function: o.Function.Name, Record: o.Function.Record.Name, Outcome: o.Outcome, Fuel: o.Fuel,
 			Inputs: inputHashes(t, m, o.Function), Code: o.Code, Message: o.Message,
 		}
 		if o.Outcome == agreement.Pass {
@@ -244,7 +244,7 @@ func fromResults(rs []agreement.RecordResult) []*affiliatev1.RecordResult {
 	for _, r := range rs {
 		p := &affiliatev1.RecordResult{
 			Function: r.Function, Record: r.Record, Outcome: affiliatev1.Outcome(r.Outcome),
-			OutputHash: r.Output, Code: r.Code, Message: r.Message,
+			Fuel: r.Fuel, OutputHash: r.Output, Code: r.Code, Message: r.Message,
 		}
 		for _, in := range r.Inputs {
 			p.Inputs = append(p.Inputs, &affiliatev1.NamedHash{Name: in.Name, Hash: in.Hash, TypeName: in.Type})
@@ -259,7 +259,7 @@ func toResults(rs []*affiliatev1.RecordResult) []agreement.RecordResult {
 	for _, p := range rs {
 		r := agreement.RecordResult{
 			Function: p.Function, Record: p.Record, Outcome: agreement.Outcome(p.Outcome), //nolint:gosec // compared, not trusted
-			Output: p.OutputHash, Code: p.Code, Message: p.Message,
+			Fuel: p.Fuel, Output: p.OutputHash, Code: p.Code, Message: p.Message,
 		}
 		for _, in := range p.Inputs {
 			r.Inputs = append(r.Inputs, agreement.NamedHash{Name: in.Name, Hash: in.Hash, Type: in.TypeName})

@@ -132,8 +132,11 @@ func TestAgreements(t *testing.T) {
 		for i, n := range net.nodes { // the condition alone, at every party
 			s, err := n.state(id)
 			net.must(err)
-			if len(s.Records) != 1 || s.Records[0].Function != "within_limits" || s.Records[0].Record != "" || s.Records[0].Code != "LOAN_PRINCIPAL_INVALID" {
+			if len(s.Records) != 1 || s.Records[0].Function != "within_limits" || s.Records[0].Record != "" || s.Records[0].Code != "LOAN_PRINCIPAL_INVALID" || s.Records[0].Fuel == 0 {
 				t.Errorf("node %d: %+v", i, s.Records)
+			}
+			if !strings.HasPrefix(s.Message, "condition within_limits failed: LOAN_PRINCIPAL_INVALID ") {
+				t.Errorf("node %d: %s", i, s.Message)
 			}
 		}
 	})
@@ -212,6 +215,9 @@ func TestDishonestProposer(t *testing.T) {
 			net.restate(p, func(_ *affiliatev1.Terms, records []*affiliatev1.RecordResult) {
 				records[0].OutputHash = agreement.AbsentHash()
 			})
+		}, agreement.CodeDiverged},
+		{"the same record with a unit of fuel more", func(net *network, p *affiliatev1.Proposal) {
+			net.restate(p, func(_ *affiliatev1.Terms, records []*affiliatev1.RecordResult) { records[0].Fuel++ })
 		}, agreement.CodeDiverged},
 		{"a wrong hash of an input", func(net *network, p *affiliatev1.Proposal) {
 			net.restate(p, func(t *affiliatev1.Terms, _ []*affiliatev1.RecordResult) { t.Inputs[0].Hash = agreement.AbsentHash() })

@@ -169,9 +169,12 @@ func writeAgreement(w io.Writer, g *affiliatev1.Agreement) {
 		var rows [][]string
 		for _, r := range g.GetRecords() {
 			outcome := strings.TrimPrefix(r.GetOutcome().String(), "OUTCOME_")
-			rows = append(rows, []string{r.GetRecord(), r.GetFunction(), outcome, cmp.Or(r.GetOutputHash(), strings.TrimSpace(r.GetCode()+" "+r.GetMessage()))})
+			rows = append(rows, []string{
+				cmp.Or(r.GetRecord(), "(condition)"), r.GetFunction(), outcome, strconv.FormatUint(r.GetFuel(), 10),
+				cmp.Or(r.GetOutputHash(), strings.TrimSpace(r.GetCode()+" "+r.GetMessage())),
+			})
 		}
-		table(w, []string{"RECORD", "FUNCTION", "OUTCOME", "HASH"}, rows)
+		table(w, []string{"RECORD", "FUNCTION", "OUTCOME", "FUEL", "HASH"}, rows)
 	}
 }
 

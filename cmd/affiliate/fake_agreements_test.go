@@ -23,7 +23,7 @@ func fakeAgreement(id string) *affiliatev1.Agreement {
 			{Address: investor, Name: "Investor", Role: "INVESTOR", Delivered: true, Attested: true, Cosigned: true},
 		},
 		Records: []*affiliatev1.RecordResult{
-			{Function: "originate", Record: "loan", Outcome: affiliatev1.Outcome_OUTCOME_PASS, OutputHash: "aGFzaA=="},
+			{Function: "originate", Record: "loan", Outcome: affiliatev1.Outcome_OUTCOME_PASS, OutputHash: "aGFzaA==", Fuel: 1234567},
 			{Function: "audit", Record: "audit", Outcome: affiliatev1.Outcome_OUTCOME_SKIP},
 		},
 	}

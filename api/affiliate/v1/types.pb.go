@@ -207,15 +207,17 @@ func (x *ObjectRef) GetMediaType() string {
 }
 
 // RecordResult is what one function made of its inputs; it is what is attested.
+// A condition that failed is one too: a FAIL without a record.
 type RecordResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Function      string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"`
-	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // name of the output record
+	Function      string                 `protobuf:"bytes,1,opt,name=function,proto3" json:"function,omitempty"` // or the name of the condition
+	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`     // name of the output record; empty of a condition
 	Outcome       Outcome                `protobuf:"varint,3,opt,name=outcome,proto3,enum=affiliate.v1.Outcome" json:"outcome,omitempty"`
 	OutputHash    string                 `protobuf:"bytes,4,opt,name=output_hash,json=outputHash,proto3" json:"output_hash,omitempty"` // chain hash (base64) of the output; empty unless PASS
 	Inputs        []*NamedHash           `protobuf:"bytes,5,rep,name=inputs,proto3" json:"inputs,omitempty"`                           // in the manifest's order
 	Code          string                 `protobuf:"bytes,6,opt,name=code,proto3" json:"code,omitempty"`                               // set when FAIL: the contract's stable code
-	Message       string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`                         // set when FAIL
+	Message       string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`                         // set when FAIL; for people, not attested
+	Fuel          uint64                 `protobuf:"varint,8,opt,name=fuel,proto3" json:"fuel,omitempty"`                              // units used; 0 when SKIP
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,6 +301,13 @@ func (x *RecordResult) GetMessage() string {
 	return ""
 }
 
+func (x *RecordResult) GetFuel() uint64 {
+	if x != nil {
+		return x.Fuel
+	}
+	return 0
+}
+
 type NamedHash struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -374,7 +383,7 @@ const file_affiliate_v1_types_proto_rawDesc = "" +
 	"\vsealed_size\x18\x04 \x01(\x03R\n" +
 	"sealedSize\x12\x1d\n" +
 	"\n" +
-	"media_type\x18\x05 \x01(\tR\tmediaType\"\xf3\x01\n" +
+	"media_type\x18\x05 \x01(\tR\tmediaType\"\x87\x02\n" +
 	"\fRecordResult\x12\x1a\n" +
 	"\bfunction\x18\x01 \x01(\tR\bfunction\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\tR\x06record\x12/\n" +
@@ -383,7 +392,8 @@ const file_affiliate_v1_types_proto_rawDesc = "" +
 	"outputHash\x12/\n" +
 	"\x06inputs\x18\x05 \x03(\v2\x17.affiliate.v1.NamedHashR\x06inputs\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\"P\n" +
+	"\amessage\x18\a \x01(\tR\amessage\x12\x12\n" +
+	"\x04fuel\x18\b \x01(\x04R\x04fuel\"P\n" +
 	"\tNamedHash\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x1b\n" +
