@@ -35,12 +35,15 @@ func sized(b []byte) []byte { return append(uleb(len(b)), b...) }
 
 func name(s string) []byte { return sized([]byte(s)) }
 
+// section is one of a number of parts, or none.
 func section(id byte, parts ...[]byte) []byte {
 	if len(parts) == 0 {
 		return nil
 	}
-	return append([]byte{id}, sized(vec(parts...))...)
+	return sectionOf(id, vec(parts...))
 }
+
+func sectionOf(id byte, content []byte) []byte { return append([]byte{id}, sized(content)...) }
 
 // valueType is the number of a type in the binary format.
 func valueType(kind byte) byte { return 0x7f - byte(strings.IndexByte("iIfF", kind)) } //nolint:gosec // 0 to 3
@@ -104,6 +107,10 @@ func (m *module) finish() Module {
 		}
 		globals = append(globals, cat([]byte{valueType(g.kind), mutable}, g.initial, []byte{0x0b}))
 	}
+	if m.counting() {
+		exports = append(exports, cat(name(Count), []byte{3}, uleb(len(m.globals))))
+		globals = append(globals, cat([]byte{valueType('I'), 1}, literal('I', 0), []byte{0x0b}))
+	}
 	for _, t := range m.types {
 		params, results, _ := strings.Cut(t, ":")
 		types = append(types, cat([]byte{0x60}, valueTypes(params), valueTypes(results)))
@@ -112,7 +119,7 @@ func (m *module) finish() Module {
 	count, data := m.dataSections()
 	out.Code = cat([]byte("\x00asm\x01\x00\x00\x00"), section(1, types...), section(2, imports...), section(3, functions...), table,
 		section(5, limits(m.pages, m.most)), section(6, globals...), section(7, exports...), elements, count, section(10, bodies...), data,
-		append([]byte{0}, sized(cat(name("note"), m.take(1+m.n(20))))...))
+		sectionOf(0, cat(name("note"), m.take(1+m.n(20)))))
 	return out
 }
 
@@ -142,18 +149,18 @@ func (m *module) tableSections() (table, elements []byte) {
 }
 
 // dataSections are the count of the data segments, where instructions name
-// them, and the segments: active ones, which may overlap, then passive ones.
+// them, and the segments.
 func (m *module) dataSections() (count, data []byte) {
 	var parts [][]byte
-	for _, p := range m.passive {
-		parts = append(parts, cat([]byte{1}, sized(p)))
+	for _, s := range m.data {
+		if s.passive {
+			parts = append(parts, cat([]byte{1}, sized(s.content)))
+		} else {
+			parts = append(parts, cat([]byte{0}, literal('i', uint64(s.at)), []byte{0x0b}, sized(s.content))) //nolint:gosec // small
+		}
 	}
-	for range m.n(5) {
-		at := uint64(m.n(256)) * uint64(1+m.n(4)) //nolint:gosec // small
-		parts = append(parts, cat([]byte{0}, literal('i', at), []byte{0x0b}, sized(m.take(m.n(48)))))
-	}
-	if m.passive != nil {
-		count = append([]byte{12}, sized(uleb(len(parts)))...)
+	if m.passive {
+		count = sectionOf(12, uleb(len(parts)))
 	}
 	return count, section(11, parts...)
 }

@@ -23,6 +23,8 @@ type body struct {
 	budget  int
 	depth   int
 	nan     map[byte]int // locals for making a NaN canonical, by type
+	size    int          // locals for counting
+	old     int
 	ops     map[byte][]instruction
 }
 
@@ -39,9 +41,15 @@ func (m *module) body(index int) []byte {
 	for range m.n(7) {
 		b.locals += string(m.anyType())
 	}
+	if m.rarely(12) { // a large frame
+		b.locals += strings.Repeat(string(m.anyType()), 60+m.n(40))
+	}
 	b.visible = len(b.locals)
 	if m.floats {
 		b.nan['f'], b.nan['F'] = b.reserve('f'), b.reserve('F')
+	}
+	if m.features.Meter != nil {
+		b.size, b.old = b.reserve('i'), b.reserve('i')
 	}
 	for _, i := range numeric() {
 		if m.floats || !strings.ContainsAny(i.params+string(i.result), "fF") {
@@ -64,6 +72,7 @@ func (m *module) body(index int) []byte {
 
 // emit writes one instruction.
 func (b *body) emit(code ...byte) {
+	b.count(code)
 	b.code = append(b.code, code...)
 	b.last = code[0]
 }
@@ -98,6 +107,7 @@ func (b *body) opened(op byte, params, results string) (kept bool) {
 	default:
 		b.operand(sleb(int64(b.typeIndex(params, results)))...)
 	}
+	b.counted(op)
 	b.labels = append(b.labels, label{types: results})
 	if op == opLoop {
 		b.labels[len(b.labels)-1] = label{types: params, loop: true}
@@ -190,10 +200,9 @@ func (b *body) canonicalise(kind byte) {
 	if kind == 'F' {
 		equal, nan = opF64Eq, edges64[6]
 	}
-	b.with(opLocalTee, b.nan[kind])
-	b.emit(literal(kind, nan)...)
-	b.with(opLocalGet, b.nan[kind])
-	b.with(opLocalGet, b.nan[kind])
-	b.emit(equal)
-	b.emit(opSelect)
+	b.raw(opLocalTee, b.nan[kind])
+	b.code = append(b.code, literal(kind, nan)...)
+	b.raw(opLocalGet, b.nan[kind])
+	b.raw(opLocalGet, b.nan[kind])
+	b.code = append(b.code, equal, opSelect)
 }

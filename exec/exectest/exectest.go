@@ -39,6 +39,8 @@ type Features struct {
 	Imports []Import
 	// PassiveData allows data segments that the module copies by itself.
 	PassiveData bool
+	// Meter, if there is one, makes Canonical count what it runs.
+	Meter *Meter
 }
 
 // Import is a function of the host.
@@ -91,11 +93,18 @@ type module struct {
 	functions []function
 	imported  int
 	globals   []global
-	table     []int // function by element; -1: none
-	offset    int   // of the first element
-	pages     int   // of memory at the start
-	most      int   // pages; 0: no limit of its own
-	passive   [][]byte
+	table     []int     // function by element; -1: none
+	offset    int       // of the first element
+	pages     int       // of memory at the start
+	most      int       // pages; 0: no limit of its own
+	data      []segment // they may overlap
+	passive   bool      // whether instructions name segments
+}
+
+type segment struct {
+	passive bool
+	at      int // if it is active
+	content []byte
 }
 
 // function is a function that bodies may call.
@@ -123,9 +132,7 @@ func (m *module) build() {
 	m.declare()
 	m.makeGlobals()
 	m.makeTable()
-	if m.features.PassiveData && m.n(4) == 3 {
-		m.passive = [][]byte{m.take(1 + m.n(40)), m.take(m.n(8))}
-	}
+	m.makeData()
 	for i := m.imported; i < len(m.functions); i++ {
 		m.functions[i].code = m.body(i)
 	}
@@ -204,4 +211,15 @@ func (m *module) makeTable() {
 			m.table[i] = m.n(len(m.functions))
 		}
 	}
+}
+
+// makeData makes data segments, passive ones between active ones.
+func (m *module) makeData() {
+	m.passive = m.features.PassiveData && m.n(4) == 3
+	for range m.n(6) {
+		s := segment{passive: m.passive && m.n(2) == 1, at: m.n(256) * (1 + m.n(4))}
+		s.content = m.take(m.n(48))
+		m.data = append(m.data, s)
+	}
+	m.passive = m.passive && m.data != nil
 }

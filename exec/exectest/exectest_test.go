@@ -46,9 +46,6 @@ func TestGeneratedModulesValidate(t *testing.T) {
 			seen[1]++
 		} else {
 			seen[0]++
-			if !bytes.Equal(m.Code, m.Canonical) {
-				t.Fatalf("seed %d has no floats, but they are made canonical", number)
-			}
 		}
 	}
 	if seen[0] < 50 || seen[1] < 50 {

@@ -51,6 +51,8 @@ func (b *body) value(kind byte) {
 		b.indirectValue(kind)
 	case 16:
 		b.memoryValue(kind)
+	case 17:
+		b.aboutNaN(kind)
 	default:
 		if b.rarely(48) {
 			b.dead(kind)
@@ -88,6 +90,43 @@ func (b *body) numeric(kind byte) {
 		b.canonicalise(op.params[len(op.params)-1])
 	}
 	b.emit(op.code...)
+}
+
+// aboutNaN makes a NaN, or what shows one.
+func (b *body) aboutNaN(kind byte) {
+	way := b.n(2)
+	switch {
+	case !b.floats:
+		b.numeric(kind)
+	case kind == 'i' || kind == 'I':
+		b.shown(map[byte]byte{'i': 0xbc, 'I': 0xbd}[kind], map[byte]byte{'i': 'f', 'I': 'F'}[kind])
+	case way == 0:
+		b.value(kind)
+		b.shown(map[byte]byte{'f': 0x98, 'F': 0xa6}[kind], kind)
+	default:
+		b.makeNaN(kind)
+	}
+}
+
+// shown applies an instruction that shows the bits of a NaN.
+func (b *body) shown(op, kind byte) {
+	b.value(kind)
+	b.canonicalise(kind)
+	b.emit(op)
+}
+
+// makeNaN makes one by arithmetic, with bits that machines differ in.
+func (b *body) makeNaN(kind byte) {
+	edges, negate, root, sub, mul, div := edges32, byte(0x8c), byte(0x91), byte(0x93), byte(0x94), byte(0x95)
+	if kind == 'F' {
+		edges, negate, root, sub, mul, div = edges64, 0x9a, 0x9f, 0xa1, 0xa2, 0xa3
+	}
+	const zero, minus, infinite, nan = 0, 3, 4, 8 // places among the edges
+	way := b.n(5)
+	for _, i := range [][]int{{zero, zero}, {infinite, infinite}, {infinite, zero}, {minus}, {nan}}[way] {
+		b.emit(literal(kind, edges[i])...)
+	}
+	b.emit([]byte{div, sub, mul, root, negate}[way])
 }
 
 // address writes an address, mostly within the first pages.
@@ -276,6 +315,7 @@ func (b *body) memoryValue(kind byte) {
 			b.i32(b.n(2))
 		}
 		b.emit(opMemoryGrow, 0)
+		b.counted(opMemoryGrow)
 	}
 }
 

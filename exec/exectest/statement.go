@@ -165,6 +165,9 @@ func (b *body) leaveIf() {
 	if b.n(2) == 1 {
 		b.emit(opElse)
 		b.statements()
+		if b.rarely(4) {
+			b.leave()
+		}
 	}
 	b.closed()
 }
@@ -214,10 +217,10 @@ func (b *body) leaveByTable() {
 func (b *body) bulk() {
 	way := b.n(4)
 	b.address()
-	if way == 1 && b.passive != nil {
+	if way != 0 && b.passive {
+		b.i32(b.n(4))
 		b.i32(b.n(8))
-		b.i32(b.n(8))
-		b.emit(0xfc, 8, byte(b.n(len(b.passive))), 0) //nolint:gosec // small
+		b.initialise()
 		return
 	}
 	if way == 0 {
@@ -234,6 +237,25 @@ func (b *body) bulk() {
 	} else {
 		b.emit(0xfc, 10, 0, 0)
 	}
+}
+
+// initialise copies from a data segment. An active one counts as dropped since
+// the start; wazero forgets that, so Canonical drops it.
+func (b *body) initialise() {
+	i := b.segment()
+	if b.canonical && !b.data[i].passive {
+		b.code = append(b.code, 0xfc, 9, byte(i)) //nolint:gosec // small
+	}
+	b.emit(0xfc, 8, byte(i), 0) //nolint:gosec // small
+}
+
+// segment picks one of data, most often a passive one.
+func (b *body) segment() int {
+	i, ok := pick(b.source, len(b.data), func(i int) bool { return b.data[i].passive || b.rarely(3) })
+	if !ok {
+		return 0
+	}
+	return i
 }
 
 // recurse calls the function itself with a first parameter that goes down to
@@ -269,8 +291,8 @@ func (b *body) odd() {
 			b.leave()
 		}
 	case 3: // a passive data segment is forgotten
-		if b.passive != nil {
-			b.emit(0xfc, 9, byte(b.n(len(b.passive)))) //nolint:gosec // small
+		if b.passive {
+			b.emit(0xfc, 9, byte(b.segment())) //nolint:gosec // small
 		}
 	case 4: // an empty if
 		b.value('i')
