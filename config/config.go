@@ -20,7 +20,7 @@ type Config struct {
 	Chain      Chain      `toml:"chain" comment:"The chain that agreements are recorded on."`
 	P2P        P2P        `toml:"p2p" comment:"How other affiliates reach this node, and which of them may."`
 	Store      Store      `toml:"store" comment:"The sealed objects and agreements in HOME/data."`
-	Exec       Exec       `toml:"exec" comment:"Limits of one run of a contract. All parties of an agreement should have the same."`
+	Exec       Exec       `toml:"exec" comment:"Limits of contracts. None decides a result: a contract that may need more is refused."`
 	Contracts  Contracts  `toml:"contracts" comment:"Which contracts this node runs."`
 	Agreements Agreements `toml:"agreements" comment:"How long agreements may take."`
 	Policy     Policy     `toml:"policy" comment:"Who decides about proposals of other affiliates."`
@@ -72,10 +72,11 @@ type Store struct {
 
 // Exec limits a run of a contract.
 type Exec struct {
-	MemoryLimit Size     `toml:"memory_limit" comment:"Memory of one run, 1MiB to 4GiB."`
+	MemoryLimit Size     `toml:"memory_limit" comment:"Memory that a contract may ask for in its manifest, 1MiB to 4GiB; one that says nothing asks for 128MiB."`
+	FuelLimit   uint64   `toml:"fuel_limit" comment:"Fuel that it may ask for, for one function: 1000000 to 1000000000000 units of about a nanosecond; one that says nothing asks for 1000000000."`
 	ModuleLimit Size     `toml:"module_limit" comment:"Largest contract module, 64KiB to 64MiB."`
-	OutputLimit Size     `toml:"output_limit" comment:"Largest record that a function may return, 1KiB to 64MiB."`
-	Timeout     Duration `toml:"timeout" comment:"Wall-clock time of one run, 100ms to 10m."`
+	OutputLimit Size     `toml:"output_limit" comment:"Largest record that it may ask to return, 1KiB to 64MiB; one that says nothing asks for 16MiB."`
+	Timeout     Duration `toml:"timeout" comment:"Wall-clock time of one function, 100ms to 10m; longer is tried again, and never a result."`
 	Workers     int      `toml:"workers" comment:"Contracts executed at the same time, 1 to 256."`
 }
 
@@ -153,7 +154,7 @@ func Default(home string) Config {
 		},
 		Store: Store{MaxObjectSize: 64 * MiB, Encrypt: true},
 		Exec: Exec{
-			MemoryLimit: 256 * MiB, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,
+			MemoryLimit: 256 * MiB, FuelLimit: 10_000_000_000, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,
 			Timeout: 10 * Second, Workers: 2,
 		},
 		Contracts: Contracts{Vet: VetRequired},

@@ -118,6 +118,7 @@ func (c Config) checkExec() *Error {
 	x := c.Exec
 	return first(
 		within("exec.memory_limit", x.MemoryLimit, MiB, 4*GiB),
+		within("exec.fuel_limit", x.FuelLimit, 1_000_000, 1_000_000_000_000),
 		within("exec.module_limit", x.ModuleLimit, 64*KiB, 64*MiB),
 		within("exec.output_limit", x.OutputLimit, KiB, 64*MiB),
 		within("exec.timeout", x.Timeout, 100*Millisecond, 10*Minute),

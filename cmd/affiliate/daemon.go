@@ -112,7 +112,7 @@ func (d *daemon) openEngine() (err error) {
 	}
 	x := d.cfg.Exec
 	d.engine, err = exec.New(exec.Config{
-		CacheDir: d.cfg.CacheDir(), ModuleLimit: x.ModuleLimit.Bytes(), MemoryLimit: x.MemoryLimit.Bytes(),
+		CacheDir: d.cfg.CacheDir(), ModuleLimit: x.ModuleLimit.Bytes(), MemoryLimit: x.MemoryLimit.Bytes(), FuelLimit: int64(x.FuelLimit), //nolint:gosec // checked
 		OutputLimit: x.OutputLimit.Bytes(), Timeout: x.Timeout.Std(), Workers: x.Workers,
 		Compiler: []string{self, compilerCommand},
 	}, d.log.With("part", "exec"))
