@@ -9,6 +9,7 @@ import (
 // Difference is the first place at which the results of two parties differ, as
 // far as results tell: contents show as hashes only.
 type Difference struct {
+	Index    int    // of the result in both lists; a list may end before
 	Function string // of the function or the condition
 	Record   string // empty of a condition
 	Field    string // "result", "input NAME", "outcome", "code", "output" or "fuel"
@@ -22,6 +23,7 @@ type Difference struct {
 func Compare(stated, reached []RecordResult) (Difference, bool) {
 	for i := range max(len(stated), len(reached)) {
 		if d, differs := at(stated, i).compare(at(reached, i)); differs {
+			d.Index = i
 			return d, true
 		}
 	}

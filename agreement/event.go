@@ -41,9 +41,10 @@ type (
 	}
 	// AssentReceived is a party's attestation, with its co-signature if Round isn't 0.
 	AssentReceived struct {
-		From    string
-		Results Hash
-		Round   uint32
+		From       string
+		Results    Hash
+		Round      uint32
+		Difference string // where Results are others than this node's: which, for people
 	}
 	// CosignatureReceived is a co-signature asked for after the first round.
 	CosignatureReceived struct {
@@ -119,8 +120,9 @@ type (
 type (
 	// Executed brings this node's own results.
 	Executed struct {
-		Records []RecordResult
-		Results Hash // digest of the attestation over them
+		Records    []RecordResult
+		Results    Hash   // digest of the attestation over them
+		Difference string // from what the proposer stated, for people; empty where there is none
 	}
 	// Aborted says that this node can't do its part, for a reason of its own.
 	Aborted struct {

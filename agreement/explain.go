@@ -74,7 +74,10 @@ func Explain(s State) Explanation {
 		x.Summary = fmt.Sprintf("Complete: on chain at height %d, indexed and acknowledged.", s.Height)
 	case FailedPhase:
 		x.Summary = fmt.Sprintf("Failed: %s%s: %s", s.Code, by(s), s.Message)
-		x.Actions = []string{advice(s)}
+		if s.Code == CodeDiverged {
+			x.Actions = compareTraces(s)
+		}
+		x.Actions = append(x.Actions, advice(s))
 	}
 	return x
 }
@@ -88,6 +91,19 @@ func by(s State) string {
 		return " by this affiliate"
 	}
 	return " by " + s.Cause
+}
+
+// compareTraces is how two parties find out where their executions part.
+func compareTraces(s State) []string {
+	other := s.Cause
+	if other == s.Self || other == "" {
+		other = s.Proposer
+	}
+	return []string{
+		fmt.Sprintf("affiliate agreement trace %s --output json > here.json", s.ID),
+		fmt.Sprintf("have %s do the same on its node, and send the file: there.json", other),
+		"affiliate agreement trace-diff here.json there.json (the first difference)",
+	}
 }
 
 func advice(s State) string {

@@ -78,7 +78,7 @@ func (t *turn) bodyPrepared(b Body) {
 
 func (t *turn) assentReceived(e AssentReceived) error {
 	if e.Results != t.s.Results {
-		t.refused(e.From, CodeDiverged, CodeDiverged, "its attestation is for another result")
+		t.refused(e.From, CodeDiverged, CodeDiverged, because("its attestation is for another result", e.Difference))
 		return nil
 	}
 	known := t.s.each(e.From, func(p *Participant) {

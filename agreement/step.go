@@ -119,7 +119,7 @@ func (t *turn) executed(e Executed) {
 		t.executedAsProposer(failure, failed)
 	case e.Results != t.s.Stated:
 		t.send(SendDivergence, t.s.Proposer, 0)
-		t.fail(CodeDiverged, "this node's result differs from the proposer's", t.s.Self)
+		t.fail(CodeDiverged, because("this node's result differs from the proposer's", e.Difference), t.s.Self)
 	case failed:
 		t.me(func(p *Participant) { p.Attested = true })
 		t.send(SendAssent, t.s.Proposer, 0)
@@ -128,6 +128,13 @@ func (t *turn) executed(e Executed) {
 		t.s.Phase = Checking
 		t.do(DoDecide, 0)
 	}
+}
+
+func because(text, reason string) string {
+	if reason == "" {
+		return text
+	}
+	return text + ": " + reason
 }
 
 func summarise(records []RecordResult) string {

@@ -182,28 +182,6 @@ func TestStatedCode(t *testing.T) {
 	}
 }
 
-func TestFirstDifference(t *testing.T) {
-	pass := agreement.RecordResult{Record: "a", Outcome: agreement.Pass, Output: "h1"}
-	other := agreement.RecordResult{Record: "a", Outcome: agreement.Pass, Output: "h2"}
-	skip := agreement.RecordResult{Record: "b", Outcome: agreement.Skip}
-	fail := agreement.RecordResult{Record: "b", Outcome: agreement.Fail, Code: "NO", Message: "for people only"}
-	list := func(rs ...agreement.RecordResult) []agreement.RecordResult { return rs }
-	for _, c := range []struct {
-		theirs, ours      []agreement.RecordResult
-		record, want, got string
-	}{
-		{list(pass, skip), list(pass, skip), "", "", ""},
-		{list(pass, skip), list(other, fail), "a", "a PASS h1", "a PASS h2"},
-		{list(pass, skip), list(pass, fail), "b", "b SKIP ", "b FAIL NO"},
-		{list(pass), list(pass, skip), "b", " UNSPECIFIED ", "b SKIP "},
-		{list(pass, skip), list(pass), "b", "b SKIP ", " UNSPECIFIED "},
-	} {
-		if record, theirs, ours := firstDifference(c.theirs, c.ours); record != c.record || theirs != c.want || ours != c.got {
-			t.Errorf("%v, %v: %q, %q, %q", c.theirs, c.ours, record, theirs, ours)
-		}
-	}
-}
-
 // TestRoomIsShared keeps one affiliate from taking up all places: of open
 // agreements, and of the inbox.
 func TestRoomIsShared(t *testing.T) {

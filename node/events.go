@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -29,8 +28,8 @@ func (n *Node) eventOf(ctx context.Context, s agreement.State, m *affiliatev1.Me
 		return agreement.RejectionReceived{From: m.From, Code: statedCode(c.Rejection.Code, agreement.CodeRejected), Reason: short(c.Rejection.Reason)},
 			evidence(m, blobRefusal), nil
 	case *affiliatev1.Message_Divergence:
-		text := fmt.Sprintf("record %q: stated %s, reached %s (%s)", c.Divergence.Record, c.Divergence.Theirs, c.Divergence.Ours, c.Divergence.Engine)
-		return agreement.DivergenceReceived{From: m.From, Text: short(text)}, evidence(m, blobRefusal), nil
+		text, err := n.readDivergence(s, m.From, c.Divergence)
+		return agreement.DivergenceReceived{From: m.From, Text: text}, evidence(m, blobRefusal), err
 	case *affiliatev1.Message_Cancellation:
 		return agreement.CancellationReceived{
 			From: m.From, Code: statedCode(c.Cancellation.Code, agreement.CodeCancelled),
@@ -79,7 +78,7 @@ func (n *Node) assentEvent(ctx context.Context, s agreement.State, from string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	digest, _, err := n.checkAttestation(&t, from, a.GetAttestation())
+	digest, results, err := n.checkAttestation(&t, from, a.GetAttestation())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +91,7 @@ func (n *Node) assentEvent(ctx context.Context, s agreement.State, from string, 
 	if blobs[named(blobAttestation, from)], err = proto.Marshal(a.Attestation); err != nil {
 		return nil, nil, err
 	}
-	return agreement.AssentReceived{From: from, Results: digest, Round: round}, blobs, nil
+	return agreement.AssentReceived{From: from, Results: digest, Round: round, Difference: differenceText(s.Records, results)}, blobs, nil
 }
 
 // checkCosignature verifies a co-signature against a body that this node

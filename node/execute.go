@@ -88,7 +88,11 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 		return nil, nil, agreement.Errorf(agreement.CodeContractFail, "the contract skipped every function: there is nothing to record")
 	}
 	digest := agreement.AttestationDigest(n.cfg.Network, t.id, t.contract, t.digest, results)
-	return agreement.Executed{Records: results, Results: digest}, blobs, nil
+	event := agreement.Executed{Records: results, Results: digest}
+	if !s.Proposing() && digest != s.Stated {
+		event.Difference, err = n.differenceFromProposer(s, results)
+	}
+	return event, blobs, err
 }
 
 // inputs opens what the contract reads, and checks it against the terms.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,7 +168,12 @@ func short(s string) string {
 }
 
 func (n *Node) attestation(id agreement.ID) (*affiliatev1.Attestation, error) {
-	raw, err := n.store.Blob(id, named(blobAttestation, n.ring.Address()))
+	return n.attestationOf(id, n.ring.Address())
+}
+
+// attestationOf is what a participant attested, as far as this node has it.
+func (n *Node) attestationOf(id agreement.ID, address string) (*affiliatev1.Attestation, error) {
+	raw, err := n.store.Blob(id, named(blobAttestation, address))
 	if err != nil {
 		return nil, err
 	}
@@ -263,44 +267,6 @@ func (n *Node) cosignature(ctx context.Context, s agreement.State, round uint32)
 	}
 	digest := digestOf(b.BodyBytes)
 	return &affiliatev1.CosignatureBytes{BodyDigest: digest[:], AccountKey: n.ring.AccountKey(), Signature: sig}, nil
-}
-
-// divergence says what this node reached, and where it first differs.
-func (n *Node) divergence(s agreement.State) (*affiliatev1.Divergence, error) {
-	att, err := n.attestation(s.ID)
-	if err != nil {
-		return nil, err
-	}
-	d := &affiliatev1.Divergence{Attestation: att, Engine: n.engine.Version()}
-	raw, err := n.store.Blob(s.ID, named(blobAttestation, s.Proposer))
-	if err != nil {
-		return nil, err
-	}
-	theirs := &affiliatev1.Attestation{}
-	if err := proto.Unmarshal(raw, theirs); err != nil {
-		return nil, err
-	}
-	record, stated, reached := firstDifference(toResults(theirs.Records), s.Records)
-	d.Record, d.Theirs, d.Ours = short(record), short(stated), short(reached)
-	return d, nil
-}
-
-func firstDifference(theirs, ours []agreement.RecordResult) (record, their, our string) {
-	for i := range max(len(theirs), len(ours)) {
-		var a, b agreement.RecordResult
-		if i < len(theirs) {
-			a = theirs[i]
-		}
-		if i < len(ours) {
-			b = ours[i]
-		}
-		x := fmt.Sprintf("%s %s %s%s", a.Record, a.Outcome, a.Output, a.Code)
-		y := fmt.Sprintf("%s %s %s%s", b.Record, b.Outcome, b.Output, b.Code)
-		if x != y {
-			return cmp.Or(b.Record, a.Record), x, y
-		}
-	}
-	return "", "", "" // the inputs' hashes differ
 }
 
 func (n *Node) sealedObject(id agreement.Hash) (*affiliatev1.SealedObject, error) {

@@ -1262,14 +1262,19 @@ func (x *Assent) GetCosignature() *CosignatureBytes {
 	return nil
 }
 
-// Divergence says that this party reached another result.
+// Divergence says that this party reached another result, and where. What
+// counts is the attestation: it is signed, and has all results with outcome,
+// fuel and the hashes of inputs and outputs; its terms name contract and data.
 type Divergence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attestation   *Attestation           `protobuf:"bytes,1,opt,name=attestation,proto3" json:"attestation,omitempty"` // what this party reached
-	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`           // first record that differs
-	Theirs        string                 `protobuf:"bytes,3,opt,name=theirs,proto3" json:"theirs,omitempty"`           // hash or outcome that the proposer stated
-	Ours          string                 `protobuf:"bytes,4,opt,name=ours,proto3" json:"ours,omitempty"`
-	Engine        string                 `protobuf:"bytes,5,opt,name=engine,proto3" json:"engine,omitempty"` // engine and version
+	Function      string                 `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`       // first function or condition that differs
+	Record        string                 `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`           // its record; empty of a condition
+	Field         string                 `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`             // what differs first there: result, input NAME, outcome, code, output or fuel
+	Stated        *RecordResult          `protobuf:"bytes,5,opt,name=stated,proto3" json:"stated,omitempty"`           // by the proposer at that place; absent where its results have ended
+	Reached       *RecordResult          `protobuf:"bytes,6,opt,name=reached,proto3" json:"reached,omitempty"`         // by this party; likewise
+	ContractHash  []byte                 `protobuf:"bytes,7,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"`
+	Engine        string                 `protobuf:"bytes,8,opt,name=engine,proto3" json:"engine,omitempty"` // this party's, with the versions of itself and of its rules, and what it runs on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1311,6 +1316,13 @@ func (x *Divergence) GetAttestation() *Attestation {
 	return nil
 }
 
+func (x *Divergence) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
 func (x *Divergence) GetRecord() string {
 	if x != nil {
 		return x.Record
@@ -1318,18 +1330,32 @@ func (x *Divergence) GetRecord() string {
 	return ""
 }
 
-func (x *Divergence) GetTheirs() string {
+func (x *Divergence) GetField() string {
 	if x != nil {
-		return x.Theirs
+		return x.Field
 	}
 	return ""
 }
 
-func (x *Divergence) GetOurs() string {
+func (x *Divergence) GetStated() *RecordResult {
 	if x != nil {
-		return x.Ours
+		return x.Stated
 	}
-	return ""
+	return nil
+}
+
+func (x *Divergence) GetReached() *RecordResult {
+	if x != nil {
+		return x.Reached
+	}
+	return nil
+}
+
+func (x *Divergence) GetContractHash() []byte {
+	if x != nil {
+		return x.ContractHash
+	}
+	return nil
 }
 
 func (x *Divergence) GetEngine() string {
@@ -2183,14 +2209,17 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\tsignature\x18\x03 \x01(\fR\tsignature\"\x87\x01\n" +
 	"\x06Assent\x12;\n" +
 	"\vattestation\x18\x01 \x01(\v2\x19.affiliate.v1.AttestationR\vattestation\x12@\n" +
-	"\vcosignature\x18\x02 \x01(\v2\x1e.affiliate.v1.CosignatureBytesR\vcosignature\"\xa5\x01\n" +
+	"\vcosignature\x18\x02 \x01(\v2\x1e.affiliate.v1.CosignatureBytesR\vcosignature\"\xba\x02\n" +
 	"\n" +
 	"Divergence\x12;\n" +
-	"\vattestation\x18\x01 \x01(\v2\x19.affiliate.v1.AttestationR\vattestation\x12\x16\n" +
-	"\x06record\x18\x02 \x01(\tR\x06record\x12\x16\n" +
-	"\x06theirs\x18\x03 \x01(\tR\x06theirs\x12\x12\n" +
-	"\x04ours\x18\x04 \x01(\tR\x04ours\x12\x16\n" +
-	"\x06engine\x18\x05 \x01(\tR\x06engine\"7\n" +
+	"\vattestation\x18\x01 \x01(\v2\x19.affiliate.v1.AttestationR\vattestation\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\tR\bfunction\x12\x16\n" +
+	"\x06record\x18\x03 \x01(\tR\x06record\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x122\n" +
+	"\x06stated\x18\x05 \x01(\v2\x1a.affiliate.v1.RecordResultR\x06stated\x124\n" +
+	"\areached\x18\x06 \x01(\v2\x1a.affiliate.v1.RecordResultR\areached\x12#\n" +
+	"\rcontract_hash\x18\a \x01(\fR\fcontractHash\x12\x16\n" +
+	"\x06engine\x18\b \x01(\tR\x06engine\"7\n" +
 	"\tRejection\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
@@ -2304,18 +2333,20 @@ var file_affiliate_v1_wire_proto_depIdxs = []int32{
 	10, // 20: affiliate.v1.Assent.attestation:type_name -> affiliate.v1.Attestation
 	12, // 21: affiliate.v1.Assent.cosignature:type_name -> affiliate.v1.CosignatureBytes
 	10, // 22: affiliate.v1.Divergence.attestation:type_name -> affiliate.v1.Attestation
-	11, // 23: affiliate.v1.CosignRequest.body:type_name -> affiliate.v1.Body
-	12, // 24: affiliate.v1.Cosignature.cosignature:type_name -> affiliate.v1.CosignatureBytes
-	2,  // 25: affiliate.v1.HelloRequest.record:type_name -> affiliate.v1.SignedAffiliateRecord
-	2,  // 26: affiliate.v1.HelloResponse.record:type_name -> affiliate.v1.SignedAffiliateRecord
-	29, // 27: affiliate.v1.FetchObjectResponse.ref:type_name -> affiliate.v1.ObjectRef
-	3,  // 28: affiliate.v1.ListMailResponse.mail:type_name -> affiliate.v1.Mail
-	3,  // 29: affiliate.v1.ClaimMailResponse.mail:type_name -> affiliate.v1.Mail
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	31, // 23: affiliate.v1.Divergence.stated:type_name -> affiliate.v1.RecordResult
+	31, // 24: affiliate.v1.Divergence.reached:type_name -> affiliate.v1.RecordResult
+	11, // 25: affiliate.v1.CosignRequest.body:type_name -> affiliate.v1.Body
+	12, // 26: affiliate.v1.Cosignature.cosignature:type_name -> affiliate.v1.CosignatureBytes
+	2,  // 27: affiliate.v1.HelloRequest.record:type_name -> affiliate.v1.SignedAffiliateRecord
+	2,  // 28: affiliate.v1.HelloResponse.record:type_name -> affiliate.v1.SignedAffiliateRecord
+	29, // 29: affiliate.v1.FetchObjectResponse.ref:type_name -> affiliate.v1.ObjectRef
+	3,  // 30: affiliate.v1.ListMailResponse.mail:type_name -> affiliate.v1.Mail
+	3,  // 31: affiliate.v1.ClaimMailResponse.mail:type_name -> affiliate.v1.Mail
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_wire_proto_init() }
