@@ -126,6 +126,7 @@ func (p *bare) cold(b *testing.B, m *loadedModule) time.Duration {
 	i, ctx := p.ready(b, c)
 	took := time.Since(begin)
 	_ = i.Close(ctx)
+	p.memory.release()
 	return took
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/affiliate-node/affiliate/contract"
 )
@@ -80,6 +81,7 @@ type bare struct {
 	machine  wazero.Runtime
 	compiled wazero.CompiledModule
 	charged  *instance
+	memory   *linearMemory // of the instance that was made last
 }
 
 func newBare(t testing.TB, wasm []byte, charged *instance) *bare {
@@ -96,7 +98,7 @@ func newBare(t testing.TB, wasm []byte, charged *instance) *bare {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bare{r, compiled, charged}
+	return &bare{machine: r, compiled: compiled, charged: charged}
 }
 
 // ready makes an instance that can be called.
@@ -105,7 +107,13 @@ func (p *bare) ready(t testing.TB, c *call) (api.Module, context.Context) {
 	ctx := context.WithValue(context.Background(), callKey{}, c)
 	c.instance, c.initialising = p.charged, true
 	p.charged.fuel.Set(1 << 60)
-	m, err := p.machine.InstantiateModule(ctx, p.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	memory, err := newMemory(contract.DefaultMemory, &image{}) // not Go's heap, whose collector would be measured too
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.memory = memory
+	m, err := p.machine.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory.allocator()), p.compiled,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +131,7 @@ func (p *bare) ready(t testing.TB, c *call) (api.Module, context.Context) {
 func (p *bare) run(t testing.TB, c *call, function int) ([]byte, time.Duration) {
 	t.Helper()
 	m, ctx := p.ready(t, c)
+	defer p.memory.release()
 	defer m.Close(ctx)
 	took := p.call(t, m, c, function)
 	return c.output, took
