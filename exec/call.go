@@ -45,6 +45,8 @@ type call struct {
 	fail     *contract.Failure
 
 	traced bool
+	room   int // calls that may be noted
+	made   uint64
 	calls  []HostCall
 	asked  string // the name of the value that was asked for last
 }

@@ -80,7 +80,9 @@ type Run struct {
 	Existing map[string][]byte // by name of a record on the scope
 	Context  map[string][]byte // scope_id, session_id, parties, invoker…; time is set from Time
 	Time     time.Time
-	Trace    bool // note host calls
+	Trace    bool // note host calls, and conditions that pass
+
+	room int // for host calls that may still be noted
 }
 
 // Output is what one function made of a run, or a condition that failed.
@@ -94,7 +96,8 @@ type Output struct {
 	Message   string        // of a FAIL, for people; not part of what parties compare
 	Elapsed   time.Duration // for people, likewise
 	Log       []string      // for the author, likewise
-	Calls     []HostCall    // of a traced run
+	Calls     []HostCall    // of a traced run: the first ones
+	CallCount uint64        // of a traced run: all of them
 }
 
 // HostCall is one call of a contract to its host.
@@ -106,5 +109,8 @@ type HostCall struct {
 	Fuel     uint64   `json:"fuel"` // used before the call, units
 }
 
-// MaxHostCalls bounds the calls that a trace keeps of one function.
-const MaxHostCalls = 10_000
+// Limits of the calls that a trace keeps. Each takes at most 500 bytes.
+const (
+	MaxHostCalls   = 10_000 // of one function or condition
+	MaxTracedCalls = 20_000 // of one run
+)

@@ -44,12 +44,14 @@ func (e *Engine) Execute(ctx context.Context, c *Contract, r Run) ([]Output, err
 // perform checks the conditions and runs the functions.
 func (e *Engine) perform(ctx context.Context, m *loadedModule, c *Contract, r Run) ([]Output, error) {
 	functions := c.Manifest.Functions
+	r.room = MaxTracedCalls
 	outputs := make([]Output, 0, len(functions))
 	for i, cond := range c.Manifest.Conditions {
 		out := Output{Function: contract.Function{Name: cond.Name, Inputs: cond.Inputs, Existing: cond.Existing}, Condition: true}
 		if err := e.run(ctx, m, c, len(functions)+i, r, &out); err != nil {
 			return nil, fmt.Errorf("checking %s of contract %s: %w", cond.Name, c.Manifest.Name, err)
 		}
+		r.room -= len(out.Calls)
 		if out.Outcome == agreement.Fail || r.Trace {
 			outputs = append(outputs, out)
 		}
@@ -64,6 +66,7 @@ func (e *Engine) perform(ctx context.Context, m *loadedModule, c *Contract, r Ru
 		} else if err := e.run(ctx, m, c, i, r, &out); err != nil {
 			return nil, fmt.Errorf("executing %s of contract %s: %w", f.Name, c.Manifest.Name, err)
 		}
+		r.room -= len(out.Calls)
 		if outputs = append(outputs, out); out.Outcome == agreement.Fail {
 			break
 		}
@@ -135,13 +138,15 @@ func (e *Engine) run(ctx context.Context, m *loadedModule, c *Contract, index in
 		contract.KindExisting: only(r.Existing, f.Existing),
 		contract.KindContext:  r.Context,
 	}
-	call.at, call.condition, call.traced = r.Time.UnixNano(), out.Condition, r.Trace
+	call.at, call.condition = r.Time.UnixNano(), out.Condition
+	call.traced, call.room = r.Trace, min(r.room, MaxHostCalls)
 	begin := time.Now()
 	failure, err := e.invoke(ctx, m, call, limits{c.Manifest.MemoryLimit(), c.Manifest.FuelLimit()}, exportInvoke, api.EncodeI32(int32(index))) //nolint:gosec // at most contract.MaxFunctions and MaxConditions
 	if err != nil {
 		return err
 	}
-	out.Elapsed, out.Log, out.Fuel, out.Calls = time.Since(begin), call.log.all(), call.used(), call.calls
+	out.Elapsed, out.Log, out.Fuel = time.Since(begin), call.log.all(), call.used()
+	out.Calls, out.CallCount = call.calls, call.made
 	if failure == nil && !out.Condition {
 		out.Content = call.output
 		if f.Record.JSON() {
