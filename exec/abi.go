@@ -70,7 +70,7 @@ func provide(ctx context.Context, r wazero.Runtime, from string, functions map[s
 		params, results := valueTypes(f.signature)
 		run := api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
 			c := callOf(ctx)
-			end := c.trace(from+"."+name, stack[:len(params)])
+			end := c.trace(from+"."+name, params, stack)
 			c.charge(costHostCall)
 			r := f.run(c, mod.Memory(), stack)
 			if len(results) > 0 {
@@ -85,14 +85,20 @@ func provide(ctx context.Context, r wazero.Runtime, from string, functions map[s
 }
 
 // trace notes a call of a traced run, and its result once there is one.
-func (c *call) trace(function string, args []uint64) (end func(result uint64)) {
+func (c *call) trace(function string, params []api.ValueType, stack []uint64) (end func(result uint64)) {
 	if !c.traced {
 		return func(uint64) {}
 	}
 	if c.made++; len(c.calls) >= c.room {
 		return func(uint64) {}
 	}
-	c.calls = append(c.calls, HostCall{Function: function, Args: slices.Clone(args), Fuel: c.used()})
+	args := slices.Clone(stack[:len(params)])
+	for i, t := range params {
+		if t == api.ValueTypeI32 {
+			args[i] = uint64(uint32(args[i])) //nolint:gosec // the upper half is anything
+		}
+	}
+	c.calls = append(c.calls, HostCall{Function: function, Args: args, Fuel: c.used()})
 	h := &c.calls[len(c.calls)-1]
 	c.asked = ""
 	return func(result uint64) { h.Value, h.Result = c.asked, result }

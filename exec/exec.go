@@ -104,7 +104,7 @@ type Output struct {
 type HostCall struct {
 	Function string   `json:"function"`        // such as affiliate.read
 	Value    string   `json:"value,omitempty"` // the name of the value that was asked for
-	Args     []uint64 `json:"args"`            // as they stand on WebAssembly's stack
+	Args     []uint64 `json:"args"`            // their bits, without sign
 	Result   uint64   `json:"result"`
 	Fuel     uint64   `json:"fuel"` // used before the call, units
 }

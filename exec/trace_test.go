@@ -15,8 +15,10 @@ func TestTraceIsTheRun(t *testing.T) {
 	plain := withoutTimes(execute(t, e, c, run))
 	run.Trace = true
 	traced := withoutTimes(execute(t, e, c, run))
-	if again := withoutTimes(execute(t, e, c, run)); !reflect.DeepEqual(traced, again) {
-		t.Error("a second trace is another one")
+	for _, other := range []*Engine{e, engine(t, Config{}), interpreter(t, Config{})} {
+		if again := withoutTimes(execute(t, other, load(t, other, "loan"), run)); !reflect.DeepEqual(traced, again) {
+			t.Error("a second trace is another one")
+		}
 	}
 	if len(traced) != len(c.Manifest.Conditions)+len(plain) || !traced[0].Condition || traced[0].Outcome != agreement.Pass || traced[0].Fuel == 0 {
 		t.Fatalf("%d outputs, the first %+v", len(traced), traced[0])
