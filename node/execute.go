@@ -108,7 +108,7 @@ func (n *Node) inputs(t *terms) (exec.Run, error) {
 		for _, in := range group.refs {
 			content, _, err := n.content(agreement.Hash(in.Object.ContentHash))
 			if err != nil {
-				return exec.Run{}, err
+				return exec.Run{}, fmt.Errorf("reading %q: %w", in.Name, err)
 			}
 			if agreement.Commitment(in.Salt, content) != in.Hash {
 				return exec.Run{}, agreement.Errorf(agreement.CodeBadMessage, "%q doesn't hash to what the terms state", in.Name)
@@ -149,30 +149,39 @@ func (n *Node) keep(ctx context.Context, t *terms, m contract.Manifest, outputs 
 	var results []agreement.RecordResult
 	var kept []output
 	for _, o := range outputs {
-		r := agreement.RecordResult{
-			Function: o.Function.Name, Record: o.Function.Record.Name, Outcome: o.Outcome, Fuel: o.Fuel,
-			Inputs: inputHashes(t, m, o.Function), Code: o.Code, Message: o.Message,
+		r, salt, err := resultOf(t, m, o)
+		if err != nil {
+			return nil, nil, err
 		}
 		if o.Outcome == agreement.Pass {
-			k := output{Record: r.Record, MediaType: mediaTypeOf(o.Function.Record.MediaType)}
-			if m.Hash != contract.HashPlain {
-				if k.Salt, err = agreement.OutputSalt(t.Secret, r.Record); err != nil {
-					return nil, nil, err
-				}
-			}
-			k.Hash = agreement.Commitment(k.Salt, o.Content)
+			k := output{Record: r.Record, Hash: r.Output, Salt: salt, MediaType: mediaTypeOf(o.Function.Record.MediaType)}
 			ref, err := n.seal(ctx, o.Content, k.MediaType, t.id.String(), audience, required)
 			if err != nil {
 				return nil, nil, err
 			}
 			k.Content, k.Object = agreement.Hash(ref.ContentHash), agreement.Hash(ref.ObjectId)
 			k.Index = contract.IndexFields(o.Function.Record, o.Content)
-			r.Output = k.Hash
 			kept = append(kept, k)
 		}
 		results = append(results, r)
 	}
 	return results, kept, nil
+}
+
+// resultOf is what is attested of an output, and the salt of its hash.
+func resultOf(t *terms, m contract.Manifest, o exec.Output) (r agreement.RecordResult, salt []byte, err error) {
+	r = agreement.RecordResult{
+		Function: o.Function.Name, Record: o.Function.Record.Name, Outcome: o.Outcome, Fuel: o.Fuel,
+		Inputs: inputHashes(t, m, o.Function), Code: o.Code, Message: short(o.Message),
+	}
+	if o.Outcome != agreement.Pass {
+		return r, nil, nil
+	}
+	if m.Hash != contract.HashPlain {
+		salt, err = agreement.OutputSalt(t.Secret, r.Record)
+	}
+	r.Output = agreement.Commitment(salt, o.Content)
+	return r, salt, err
 }
 
 func mediaTypeOf(s string) string {

@@ -66,6 +66,7 @@ type Node struct {
 	reach      *reach
 	claims     *claims
 	contracts  *contractCache
+	tracing    chan struct{} // one place: a trace takes memory, and of the places to execute it leaves the others
 	announcing sync.Mutex    // one list of vetted contracts at a time
 	lastBlock  time.Time     // when takeBlock was last called
 	following  chan struct{} // closed when it is known from which block on the chain is followed
@@ -79,7 +80,8 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, ring: d.Ring, store: d.Store, index: d.Index, engine: d.Engine, chain: d.Chain,
 		log: d.Log, started: time.Now(),
-		timers: newTimers(), reach: newReach(), claims: newClaims(), contracts: newContractCache(), following: make(chan struct{}),
+		timers: newTimers(), reach: newReach(), claims: newClaims(), contracts: newContractCache(),
+		tracing: make(chan struct{}, 1), following: make(chan struct{}),
 	}
 	n.queue = newQueue(n.carryOut)
 	host, err := p2p.New(network, d.Ring, d.Store, n, d.Metrics, d.Log.With("part", "p2p"))

@@ -14,6 +14,7 @@ const (
 	valueInput    = "input"
 	valueExisting = "existing"
 	valueRecord   = "record"
+	valueContext  = "context"
 )
 
 // values lists what an agreement reads, and what its contract made of it here,

@@ -3069,7 +3069,7 @@ var File_affiliate_v1_service_proto protoreflect.FileDescriptor
 
 const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1aaffiliate/v1/service.proto\x12\faffiliate.v1\x1a\x18affiliate/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n" +
+	"\x1aaffiliate/v1/service.proto\x12\faffiliate.v1\x1a\x18affiliate/v1/trace.proto\x1a\x18affiliate/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n" +
 	"\vErrorDetail\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1a\n" +
 	"\bcategory\x18\x02 \x01(\tR\bcategory\x12\x12\n" +
@@ -3328,7 +3328,7 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\rListContracts\x12\".affiliate.v1.ListContractsRequest\x1a#.affiliate.v1.ListContractsResponse\x12G\n" +
 	"\vGetContract\x12 .affiliate.v1.GetContractRequest\x1a\x16.affiliate.v1.Contract\x12G\n" +
 	"\vVetContract\x12 .affiliate.v1.VetContractRequest\x1a\x16.affiliate.v1.Contract\x12K\n" +
-	"\rUnvetContract\x12\".affiliate.v1.UnvetContractRequest\x1a\x16.affiliate.v1.Contract2\x9d\x05\n" +
+	"\rUnvetContract\x12\".affiliate.v1.UnvetContractRequest\x1a\x16.affiliate.v1.Contract2\xe9\x05\n" +
 	"\x10AgreementService\x12@\n" +
 	"\aPropose\x12\x1c.affiliate.v1.ProposeRequest\x1a\x17.affiliate.v1.Agreement\x12J\n" +
 	"\fGetAgreement\x12!.affiliate.v1.GetAgreementRequest\x1a\x17.affiliate.v1.Agreement\x12[\n" +
@@ -3336,7 +3336,8 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\aApprove\x12\x1c.affiliate.v1.ApproveRequest\x1a\x17.affiliate.v1.Agreement\x12>\n" +
 	"\x06Reject\x12\x1b.affiliate.v1.RejectRequest\x1a\x17.affiliate.v1.Agreement\x12>\n" +
 	"\x06Cancel\x12\x1b.affiliate.v1.CancelRequest\x1a\x17.affiliate.v1.Agreement\x12:\n" +
-	"\x03Why\x12\x18.affiliate.v1.WhyRequest\x1a\x19.affiliate.v1.WhyResponse\x12:\n" +
+	"\x03Why\x12\x18.affiliate.v1.WhyRequest\x1a\x19.affiliate.v1.WhyResponse\x12J\n" +
+	"\x0eTraceAgreement\x12#.affiliate.v1.TraceAgreementRequest\x1a\x13.affiliate.v1.Trace\x12:\n" +
 	"\x05Watch\x12\x1a.affiliate.v1.WatchRequest\x1a\x13.affiliate.v1.Event0\x01\x12d\n" +
 	"\x11AcknowledgeEvents\x12&.affiliate.v1.AcknowledgeEventsRequest\x1a'.affiliate.v1.AcknowledgeEventsResponse2\xfa\x01\n" +
 	"\rRecordService\x12A\n" +
@@ -3413,6 +3414,8 @@ var file_affiliate_v1_service_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),       // 49: google.protobuf.Duration
 	(*Party)(nil),                     // 50: affiliate.v1.Party
 	(*RecordResult)(nil),              // 51: affiliate.v1.RecordResult
+	(*TraceAgreementRequest)(nil),     // 52: affiliate.v1.TraceAgreementRequest
+	(*Trace)(nil),                     // 53: affiliate.v1.Trace
 }
 var file_affiliate_v1_service_proto_depIdxs = []int32{
 	48, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
@@ -3459,37 +3462,39 @@ var file_affiliate_v1_service_proto_depIdxs = []int32{
 	27, // 41: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
 	28, // 42: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
 	29, // 43: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
-	31, // 44: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
-	32, // 45: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
-	35, // 46: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
-	37, // 47: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
-	39, // 48: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
-	42, // 49: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
-	44, // 50: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
-	2,  // 51: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
-	6,  // 52: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
-	9,  // 53: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
-	11, // 54: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
-	13, // 55: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
-	17, // 56: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
-	17, // 57: affiliate.v1.ContractService.VetContract:output_type -> affiliate.v1.Contract
-	17, // 58: affiliate.v1.ContractService.UnvetContract:output_type -> affiliate.v1.Contract
-	23, // 59: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
-	23, // 60: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
-	22, // 61: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
-	23, // 62: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
-	23, // 63: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
-	23, // 64: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
-	30, // 65: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
-	34, // 66: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
-	33, // 67: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
-	36, // 68: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
-	38, // 69: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
-	40, // 70: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
-	43, // 71: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
-	45, // 72: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
-	51, // [51:73] is the sub-list for method output_type
-	29, // [29:51] is the sub-list for method input_type
+	52, // 44: affiliate.v1.AgreementService.TraceAgreement:input_type -> affiliate.v1.TraceAgreementRequest
+	31, // 45: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
+	32, // 46: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
+	35, // 47: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
+	37, // 48: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
+	39, // 49: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
+	42, // 50: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
+	44, // 51: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
+	2,  // 52: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
+	6,  // 53: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
+	9,  // 54: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
+	11, // 55: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
+	13, // 56: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
+	17, // 57: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
+	17, // 58: affiliate.v1.ContractService.VetContract:output_type -> affiliate.v1.Contract
+	17, // 59: affiliate.v1.ContractService.UnvetContract:output_type -> affiliate.v1.Contract
+	23, // 60: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
+	23, // 61: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
+	22, // 62: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
+	23, // 63: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
+	23, // 64: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
+	23, // 65: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
+	30, // 66: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
+	53, // 67: affiliate.v1.AgreementService.TraceAgreement:output_type -> affiliate.v1.Trace
+	34, // 68: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
+	33, // 69: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
+	36, // 70: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
+	38, // 71: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
+	40, // 72: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
+	43, // 73: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
+	45, // 74: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
+	52, // [52:75] is the sub-list for method output_type
+	29, // [29:52] is the sub-list for method input_type
 	29, // [29:29] is the sub-list for extension type_name
 	29, // [29:29] is the sub-list for extension extendee
 	0,  // [0:29] is the sub-list for field type_name
@@ -3500,6 +3505,7 @@ func file_affiliate_v1_service_proto_init() {
 	if File_affiliate_v1_service_proto != nil {
 		return
 	}
+	file_affiliate_v1_trace_proto_init()
 	file_affiliate_v1_types_proto_init()
 	file_affiliate_v1_service_proto_msgTypes[19].OneofWrappers = []any{
 		(*ProposedInput_Content)(nil),

@@ -80,6 +80,9 @@ const (
 	AgreementServiceCancelProcedure = "/affiliate.v1.AgreementService/Cancel"
 	// AgreementServiceWhyProcedure is the fully-qualified name of the AgreementService's Why RPC.
 	AgreementServiceWhyProcedure = "/affiliate.v1.AgreementService/Why"
+	// AgreementServiceTraceAgreementProcedure is the fully-qualified name of the AgreementService's
+	// TraceAgreement RPC.
+	AgreementServiceTraceAgreementProcedure = "/affiliate.v1.AgreementService/TraceAgreement"
 	// AgreementServiceWatchProcedure is the fully-qualified name of the AgreementService's Watch RPC.
 	AgreementServiceWatchProcedure = "/affiliate.v1.AgreementService/Watch"
 	// AgreementServiceAcknowledgeEventsProcedure is the fully-qualified name of the AgreementService's
@@ -412,6 +415,9 @@ type AgreementServiceClient interface {
 	Cancel(context.Context, *connect.Request[v1.CancelRequest]) (*connect.Response[v1.Agreement], error)
 	// Why explains one agreement: who is waited for, what happened, what to do.
 	Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error)
+	// TraceAgreement executes an agreement's contract once more, from what this node
+	// holds, and changes nothing. One trace at a time runs.
+	TraceAgreement(context.Context, *connect.Request[v1.TraceAgreementRequest]) (*connect.Response[v1.Trace], error)
 	// Watch streams events from a cursor. A named subscription is durable: the
 	// node remembers the last acknowledged event.
 	Watch(context.Context, *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.Event], error)
@@ -471,6 +477,12 @@ func NewAgreementServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(agreementServiceMethods.ByName("Why")),
 			connect.WithClientOptions(opts...),
 		),
+		traceAgreement: connect.NewClient[v1.TraceAgreementRequest, v1.Trace](
+			httpClient,
+			baseURL+AgreementServiceTraceAgreementProcedure,
+			connect.WithSchema(agreementServiceMethods.ByName("TraceAgreement")),
+			connect.WithClientOptions(opts...),
+		),
 		watch: connect.NewClient[v1.WatchRequest, v1.Event](
 			httpClient,
 			baseURL+AgreementServiceWatchProcedure,
@@ -495,6 +507,7 @@ type agreementServiceClient struct {
 	reject            *connect.Client[v1.RejectRequest, v1.Agreement]
 	cancel            *connect.Client[v1.CancelRequest, v1.Agreement]
 	why               *connect.Client[v1.WhyRequest, v1.WhyResponse]
+	traceAgreement    *connect.Client[v1.TraceAgreementRequest, v1.Trace]
 	watch             *connect.Client[v1.WatchRequest, v1.Event]
 	acknowledgeEvents *connect.Client[v1.AcknowledgeEventsRequest, v1.AcknowledgeEventsResponse]
 }
@@ -534,6 +547,11 @@ func (c *agreementServiceClient) Why(ctx context.Context, req *connect.Request[v
 	return c.why.CallUnary(ctx, req)
 }
 
+// TraceAgreement calls affiliate.v1.AgreementService.TraceAgreement.
+func (c *agreementServiceClient) TraceAgreement(ctx context.Context, req *connect.Request[v1.TraceAgreementRequest]) (*connect.Response[v1.Trace], error) {
+	return c.traceAgreement.CallUnary(ctx, req)
+}
+
 // Watch calls affiliate.v1.AgreementService.Watch.
 func (c *agreementServiceClient) Watch(ctx context.Context, req *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.Event], error) {
 	return c.watch.CallServerStream(ctx, req)
@@ -554,6 +572,9 @@ type AgreementServiceHandler interface {
 	Cancel(context.Context, *connect.Request[v1.CancelRequest]) (*connect.Response[v1.Agreement], error)
 	// Why explains one agreement: who is waited for, what happened, what to do.
 	Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error)
+	// TraceAgreement executes an agreement's contract once more, from what this node
+	// holds, and changes nothing. One trace at a time runs.
+	TraceAgreement(context.Context, *connect.Request[v1.TraceAgreementRequest]) (*connect.Response[v1.Trace], error)
 	// Watch streams events from a cursor. A named subscription is durable: the
 	// node remembers the last acknowledged event.
 	Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.Event]) error
@@ -609,6 +630,12 @@ func NewAgreementServiceHandler(svc AgreementServiceHandler, opts ...connect.Han
 		connect.WithSchema(agreementServiceMethods.ByName("Why")),
 		connect.WithHandlerOptions(opts...),
 	)
+	agreementServiceTraceAgreementHandler := connect.NewUnaryHandler(
+		AgreementServiceTraceAgreementProcedure,
+		svc.TraceAgreement,
+		connect.WithSchema(agreementServiceMethods.ByName("TraceAgreement")),
+		connect.WithHandlerOptions(opts...),
+	)
 	agreementServiceWatchHandler := connect.NewServerStreamHandler(
 		AgreementServiceWatchProcedure,
 		svc.Watch,
@@ -637,6 +664,8 @@ func NewAgreementServiceHandler(svc AgreementServiceHandler, opts ...connect.Han
 			agreementServiceCancelHandler.ServeHTTP(w, r)
 		case AgreementServiceWhyProcedure:
 			agreementServiceWhyHandler.ServeHTTP(w, r)
+		case AgreementServiceTraceAgreementProcedure:
+			agreementServiceTraceAgreementHandler.ServeHTTP(w, r)
 		case AgreementServiceWatchProcedure:
 			agreementServiceWatchHandler.ServeHTTP(w, r)
 		case AgreementServiceAcknowledgeEventsProcedure:
@@ -676,6 +705,10 @@ func (UnimplementedAgreementServiceHandler) Cancel(context.Context, *connect.Req
 
 func (UnimplementedAgreementServiceHandler) Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.AgreementService.Why is not implemented"))
+}
+
+func (UnimplementedAgreementServiceHandler) TraceAgreement(context.Context, *connect.Request[v1.TraceAgreementRequest]) (*connect.Response[v1.Trace], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.AgreementService.TraceAgreement is not implemented"))
 }
 
 func (UnimplementedAgreementServiceHandler) Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.Event]) error {
