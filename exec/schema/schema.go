@@ -50,7 +50,7 @@ const (
 	// MaxHeight is how deep those may be nested.
 	MaxHeight = 64
 	// MaxPattern is how many bytes a pattern may have, and how many characters
-	// it may unfold to: a{3} counts 3, a* and a{2,} one more than they must.
+	// it may unfold to: a{3} and a{2,} count 3, a* and a+ count 2.
 	MaxPattern = 1000
 	// MaxPatterns is what all patterns may unfold to together.
 	MaxPatterns = 10_000
