@@ -48,6 +48,7 @@ const (
 	CodeBackpressure      Code = "PEER_BACKPRESSURE"
 	CodeDamaged           Code = "DAMAGED"
 	CodeStore             Code = "STORE_FAILED"
+	CodeDiskFull          Code = "DISK_FULL" // or the quota or budget that stands for it
 	CodeChainUnreachable  Code = "CHAIN_UNREACHABLE"
 	CodeChainMismatch     Code = "CHAIN_MISMATCH"
 	CodeChainRefused      Code = "CHAIN_REFUSED"
@@ -74,7 +75,7 @@ var categories = map[Code]Category{
 	CodeNotAMember: AskOperator, CodeBadSignature: AskPeer, CodeWrongNetwork: AskOperator,
 	CodeBadMessage: AskPeer, CodeNotAuthorized: AskPeer, CodePeerUnreachable: Retry,
 	CodePeerRefused: AskPeer, CodeBackpressure: Retry, CodeDamaged: AskOperator,
-	CodeStore: AskOperator, CodeChainUnreachable: Retry, CodeChainMismatch: AskOperator,
+	CodeStore: AskOperator, CodeDiskFull: AskOperator, CodeChainUnreachable: Retry, CodeChainMismatch: AskOperator,
 	CodeChainRefused: AskOperator, CodeSpecification: AskPeer, CodeBodyMismatch: AskPeer,
 	CodeContractFail: FixRequest, CodeRejected: AskPeer, CodeDiverged: AskPeer,
 	CodeCancelled: AskPeer, CodeExpired: AskPeer, CodeCommittedMismatch: AskOperator,
