@@ -32,6 +32,7 @@ const (
 	CodeMissingInput      Code = "MISSING_INPUT"
 	CodeUnexpectedInput   Code = "UNEXPECTED_INPUT"
 	CodeMissingRecord     Code = "MISSING_RECORD"
+	CodeSchema            Code = "SCHEMA_VIOLATION" // by an input or an existing record
 	CodeTooLarge          Code = "TOO_LARGE"
 	CodeBadModule         Code = "BAD_MODULE"
 	CodeBadManifest       Code = "BAD_MANIFEST"
@@ -67,7 +68,7 @@ const (
 )
 
 var categories = map[Code]Category{
-	CodeBadRequest: FixRequest, CodeBadJSON: FixRequest, CodeNotFound: FixRequest,
+	CodeBadRequest: FixRequest, CodeBadJSON: FixRequest, CodeSchema: FixRequest, CodeNotFound: FixRequest,
 	CodeUnknownContract: FixRequest, CodeUnknownRole: FixRequest, CodeUnknownParty: FixRequest,
 	CodeMissingInput: FixRequest, CodeUnexpectedInput: FixRequest, CodeMissingRecord: FixRequest,
 	CodeTooLarge: FixRequest, CodeBadModule: FixRequest, CodeBadManifest: FixRequest,

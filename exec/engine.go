@@ -208,7 +208,11 @@ func (e *Engine) describe(ctx context.Context, m *loadedModule) (*Contract, erro
 	if begins := int64(m.start.image.size); manifest.MemoryLimit() < begins { //nolint:gosec // at most 4 GiB
 		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: limits: memory is %d bytes, and the module begins with %d", manifest.MemoryLimit(), begins)
 	}
-	return &Contract{Manifest: manifest, ManifestJSON: doc}, e.grants(manifest)
+	schemas, err := compileSchemas(manifest)
+	if err != nil {
+		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: %w", err)
+	}
+	return &Contract{Manifest: manifest, ManifestJSON: doc, schemas: schemas}, e.grants(manifest)
 }
 
 // grants checks that this node allows what the contract may need. Allowing

@@ -9,6 +9,7 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/contract"
+	"github.com/affiliate-node/affiliate/exec/schema"
 )
 
 // Limits that hold where Config gives none.
@@ -65,6 +66,8 @@ type Contract struct {
 	Manifest     contract.Manifest
 	ManifestJSON []byte // canonical
 	Size         int64  // of the module, bytes
+
+	schemas map[string]*schema.Schema // of values and of records, by name
 }
 
 // Input is one value for a contract, with its media type.

@@ -22,10 +22,11 @@ var lastTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 // FAIL. Each sees only the values that the manifest lists for it, in memory of
 // its own. What the contract does is in the outputs, a crash and a limit that
 // it hits too; an error is about the request (CodeMissingInput,
-// CodeUnexpectedInput, CodeMissingRecord, CodeBadJSON, CodeBadRequest) or
+// CodeUnexpectedInput, CodeMissingRecord, CodeBadJSON, CodeSchema,
+// CodeBadRequest) or
 // local: CodeExecutionTimeout may go away, CodeExecution won't.
 func (e *Engine) Execute(ctx context.Context, c *Contract, r Run) ([]Output, error) {
-	r, err := prepare(c.Manifest, r)
+	r, err := prepare(c, r)
 	if err != nil {
 		return nil, err
 	}
@@ -82,15 +83,16 @@ func (r Run) has(name string) bool {
 
 // prepare checks that a run has what the contract needs and nothing else, and
 // makes JSON canonical.
-func prepare(m contract.Manifest, r Run) (Run, error) {
+func prepare(c *Contract, r Run) (Run, error) {
+	m := c.Manifest
 	if r.Time.Before(startTime) || r.Time.After(lastTime) {
 		return r, agreement.Errorf(agreement.CodeBadRequest, "a time of %s is out of range", r.Time.Format(time.RFC3339))
 	}
 	var err error
-	if r.Proposed, err = values(m.Inputs, r.Proposed, "input", agreement.CodeMissingInput); err != nil {
+	if r.Proposed, err = c.values(m.Inputs, r.Proposed, "input", agreement.CodeMissingInput); err != nil {
 		return r, err
 	}
-	if r.Existing, err = values(m.Existing, r.Existing, "existing record", agreement.CodeMissingRecord); err != nil {
+	if r.Existing, err = c.values(m.Existing, r.Existing, "existing record", agreement.CodeMissingRecord); err != nil {
 		return r, err
 	}
 	about := map[string][]byte{contract.ContextTime: []byte(r.Time.UTC().Format(time.RFC3339Nano))}
@@ -103,7 +105,7 @@ func prepare(m contract.Manifest, r Run) (Run, error) {
 	return r, nil
 }
 
-func values(specs []contract.ValueSpec, given map[string][]byte, what string, missing agreement.Code) (map[string][]byte, error) {
+func (c *Contract) values(specs []contract.ValueSpec, given map[string][]byte, what string, missing agreement.Code) (map[string][]byte, error) {
 	known := make(map[string][]byte, len(specs))
 	for _, s := range specs {
 		v, ok := given[s.Name]
@@ -117,6 +119,10 @@ func values(specs []contract.ValueSpec, given map[string][]byte, what string, mi
 			var err error
 			if v, err = agreement.Canonical(v); err != nil {
 				return nil, agreement.Errorf(agreement.CodeOf(err), "the %s %q: %w", what, s.Name, err)
+			}
+			if err := c.fits(s.Schema != nil, valueSchema(s.Name), v); err != nil {
+				return nil, agreement.Errorf(agreement.CodeSchema, "the %s %q: %w", what, s.Name, err).
+					WithHint("`affiliate contract show` prints the schema")
 			}
 		}
 		known[s.Name] = v
@@ -150,7 +156,7 @@ func (e *Engine) run(ctx context.Context, m *loadedModule, c *Contract, index in
 	if failure == nil && !out.Condition {
 		out.Content = call.output
 		if f.Record.JSON() {
-			out.Content, failure = canonical(call.output)
+			out.Content, failure = c.record(f.Record, call.output)
 		}
 	}
 	out.Outcome = agreement.Pass
@@ -158,16 +164,6 @@ func (e *Engine) run(ctx context.Context, m *loadedModule, c *Contract, index in
 		out.Outcome, out.Content, out.Code, out.Message = agreement.Fail, nil, failure.Code, failure.Message
 	}
 	return nil
-}
-
-// canonical gives a record's bytes their one form; an output that has none is
-// the contract's own failure.
-func canonical(output []byte) ([]byte, *contract.Failure) {
-	content, err := agreement.Canonical(output)
-	if err != nil {
-		return nil, &contract.Failure{Code: CodeBadOutput, Message: err.Error()}
-	}
-	return content, nil
 }
 
 func only(all map[string][]byte, names []string) map[string][]byte {
