@@ -14,6 +14,9 @@ affiliates5  Go                  1 min     the main job with two affiliates that
 life-cycle   Go                  1 min     200,000 shuffled agreements through the pure life cycle
 fuzz         Go                  4 min     every fuzz target for 15 s, but the chain client's
 race         Go, a C compiler    6 min     go test -race of all packages but the chain's
+differential Go                  1 min     200,000 calls of generated modules: both engines, rewritten and not
+processes    Go                  2 min     200 processes run every example contract and agree to the byte
+arm64        Go, Debian          3 min     the corpus and the examples on arm64 (qemu-user) as on this machine
 guests       Debian, npm         1 min     the C, AssemblyScript and WAT guests are what their sources give
 generate     Go                  2 min     generated code is what the protobuf files give
 lint         Go                  6 min     golangci-lint (its first build is most of the time)
@@ -67,6 +70,38 @@ fuzz() {
 	done || return 1
 }
 
+# EXECUTIONS=1000000 is the long run, of about ten minutes; SEED=N begins with
+# other modules.
+differential() {
+	go test ./exec/module -run '^TestDifferential$' -v -timeout 2h -executions "${EXECUTIONS:-200000}" -seed "${SEED:-0}"
+}
+
+arm64() {
+	if ! debian qemu-aarch64-static qemu-user-static; then
+		skip arm64 "there is no emulator (install qemu-user-static)"
+		return
+	fi
+	dir=$(mktemp -d)
+	status=0
+	arm64_in "$dir" || status=$?
+	rm -rf "$dir"
+	return "$status"
+}
+
+# The first test compares with golden files; the second writes what the
+# contracts did, here and there.
+arm64_in() {
+	for example in loan payment appraisal; do
+		GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false "-ldflags=-s -w -buildid=" -o "$1/$example.wasm" "./examples/$example" || return 1
+	done
+	GOARCH=arm64 CGO_ENABLED=0 go test -c -o "$1/module.test" ./exec/module || return 1
+	GOARCH=arm64 CGO_ENABLED=0 go test -c -o "$1/exec.test" ./exec || return 1
+	(cd exec/module && qemu-aarch64-static "$1/module.test" -test.v -test.run '^(TestCorpus|TestFuelIsExact|TestDifferential)$' -executions 500) || return 1
+	go test ./exec -count=1 -run '^TestProcesses$' -modules "$1" -report "$1/here" || return 1
+	(cd exec && qemu-aarch64-static "$1/exec.test" -test.run '^TestProcesses$' -modules "$1" -report "$1/arm64") || return 1
+	cmp "$1/here" "$1/arm64" && echo "the examples did the same: $(sha256sum <"$1/arm64")"
+}
+
 guests() {
 	status=0
 	exec/testdata/guests/build.sh --check || status=$?
@@ -95,6 +130,9 @@ run() {
 	fuzz) fuzz ;;
 	race) race ;;
 	lint) lint ;;
+	differential) differential ;;
+	processes) go test ./exec -run '^TestProcesses$' -v -timeout 30m -processes 200 ;;
+	arm64) arm64 ;;
 	guests) guests ;;
 	generate) ./scripts/generate.sh --check ;;
 	*)
