@@ -39,13 +39,7 @@ func Explain(s State) Explanation {
 		x.Summary = "This node fetches and checks what it lacks."
 		x.WaitingFor = []string{s.Proposer, "the chain"}
 	case Vetting:
-		x.Summary = fmt.Sprintf("Contract %s isn't vetted here: this node runs it only once this affiliate has consented.", s.Contract)
-		x.WaitingFor = []string{"you"}
-		x.Actions = []string{
-			"affiliate contract show --fetch " + s.Contract.String() + " (what it says of itself)",
-			"affiliate contract vet " + s.Contract.String(),
-			"affiliate agreement reject " + s.ID.String() + " --reason WHY",
-		}
+		x = explainVetting(s)
 	case Checking:
 		x.Summary = "This node checks the transaction and asks its policy."
 		x.WaitingFor = []string{"this node", "the chain"}
@@ -80,6 +74,19 @@ func Explain(s State) Explanation {
 		x.Actions = append(x.Actions, advice(s))
 	}
 	return x
+}
+
+// explainVetting is for who has to consent before anything runs.
+func explainVetting(s State) Explanation {
+	return Explanation{
+		Summary:    fmt.Sprintf("Contract %s isn't vetted here: this node runs it only once this affiliate has consented.", s.Contract),
+		WaitingFor: []string{"you"},
+		Actions: []string{
+			"affiliate contract show --fetch " + s.Contract.String() + " (what it says of itself)",
+			"affiliate contract vet " + s.Contract.String(),
+			"affiliate agreement reject " + s.ID.String() + " --reason WHY",
+		},
+	}
 }
 
 // by names who ended an agreement, where it was somebody's decision.
