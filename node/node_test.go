@@ -140,6 +140,13 @@ func TestAgreements(t *testing.T) {
 			}
 		}
 	})
+	t.Run("an input that breaks its schema", func(t *testing.T) {
+		req := net.loan()
+		req.Inputs[0].Source = &affiliatev1.ProposedInput_Content{Content: []byte(`{"loan_id":"L-9","principal":0}`)}
+		if _, err := net.nodes[0].propose(t.Context(), req); agreement.CodeOf(err) != agreement.CodeSchema {
+			t.Errorf("%v; want it refused at once", err)
+		}
+	})
 	t.Run("the same id again", func(t *testing.T) {
 		req := net.loan()
 		req.AgreementId = first.String()

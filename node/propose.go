@@ -355,7 +355,7 @@ func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSp
 		return nil, agreement.Errorf(agreement.CodeBadJSON, "input %q: %w", spec.Name, err).
 			WithHint("in the JSON of agreements a number is within ±2^53 and has no more digits than a double keeps (write others as strings), and a name occurs once in an object")
 	}
-	return canonical, nil
+	return canonical, checkSchema(spec, canonical)
 }
 
 // draftExisting refers to every record that the contract reads and the scope

@@ -8,6 +8,7 @@ import (
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/contract"
+	"github.com/affiliate-node/affiliate/exec/schema"
 )
 
 // checkRuns wants an agreement in which at least one function runs. One that
@@ -48,6 +49,23 @@ func (t *terms) checkOwners(m contract.Manifest) error {
 					WithHint("name a party in that role, or choose another scope specification")
 			}
 		}
+	}
+	return nil
+}
+
+// checkSchema holds an input to the contract's schema, so that whoever proposes
+// learns at once what is wrong. The engine of every party checks it again.
+func checkSchema(spec contract.ValueSpec, content []byte) error {
+	if len(spec.Schema) == 0 {
+		return nil
+	}
+	s, err := schema.Compile(spec.Schema)
+	if err != nil {
+		return agreement.Errorf(agreement.CodeBadManifest, "the schema of input %q: %w", spec.Name, err)
+	}
+	if err := s.Check(content); err != nil {
+		return agreement.Errorf(agreement.CodeSchema, "input %q: %w", spec.Name, err).
+			WithHint("`affiliate contract show` prints the schema")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -31,5 +32,27 @@ func TestNothingToRecordIsExplained(t *testing.T) {
 		if !errors.As(err, &e) || e.Code != agreement.CodeBadRequest || !strings.HasSuffix(e.Text, want) || e.Hint == "" {
 			t.Errorf("with %q: %v", there, err)
 		}
+	}
+}
+
+// An input that breaks its schema is refused when it is proposed; the error
+// names place and rule.
+func TestInputsFitTheirSchema(t *testing.T) {
+	spec := contract.ValueSpec{Name: "in", Schema: json.RawMessage(`{"required":["n"],"properties":{"n":{"type":"integer"}}}`)}
+	for content, want := range map[string]string{`{"n":1}`: "", `{"n":"1"}`: "/n", `{}`: "required"} {
+		err := checkSchema(spec, []byte(content))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", content, err)
+			}
+			continue
+		}
+		var e *agreement.Error
+		if !errors.As(err, &e) || e.Code != agreement.CodeSchema || !strings.Contains(e.Text, want) || e.Hint == "" {
+			t.Errorf("%s: %v", content, err)
+		}
+	}
+	if err := checkSchema(contract.ValueSpec{}, []byte("anything")); err != nil {
+		t.Errorf("without a schema: %v", err)
 	}
 }

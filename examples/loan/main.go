@@ -5,7 +5,6 @@ package main
 
 import (
 	"bytes"
-	"strings"
 	"time"
 
 	"github.com/affiliate-node/affiliate/contract"
@@ -24,7 +23,7 @@ var loan = contract.Serve(contract.Contract{
 			Roles: []string{"ORIGINATOR", "SERVICER", "INVESTOR"},
 		}},
 		Inputs: []contract.ValueSpec{
-			{Name: "application", Type: "example.loan.Application"},
+			{Name: "application", Type: "example.loan.Application", Schema: applicationSchema},
 			{Name: "document", Type: "example.loan.Document", MediaType: "application/pdf"},
 		},
 		// What nobody may lend ends the agreement as a whole, whatever the
@@ -35,7 +34,7 @@ var loan = contract.Serve(contract.Contract{
 				Name: "record_terms", Role: "ORIGINATOR",
 				Inputs: []string{"application"},
 				Record: contract.RecordSpec{
-					Name: "terms", Type: "example.loan.Terms",
+					Name: "terms", Type: "example.loan.Terms", Schema: termsSchema,
 					Index: []contract.Index{
 						{Field: "loan_id"}, {Field: "currency"}, {Field: "maturity"},
 						{Field: "borrower", Path: "borrower/name"},
@@ -113,16 +112,6 @@ func recordTerms(c *contract.Call) (any, error) {
 	if err := c.Input("application").JSON(&a); err != nil {
 		return nil, err
 	}
-	switch {
-	case a.LoanID == "":
-		return nil, contract.Fail("LOAN_ID_MISSING", "the application has no loan_id")
-	case a.Borrower.Name == "" || !capitals(a.Borrower.Country, 2):
-		return nil, contract.Fail("LOAN_BORROWER_INVALID", "the borrower needs a name and a two-letter country")
-	case !capitals(a.Currency, 3):
-		return nil, contract.Fail("LOAN_CURRENCY_INVALID", "%q is not a currency such as USD", a.Currency)
-	case !percent(a.Rate):
-		return nil, contract.Fail("LOAN_RATE_INVALID", "%q is not a yearly rate in percent such as 6.25", a.Rate)
-	}
 	start, err := time.Parse(time.DateOnly, a.Start)
 	if err != nil {
 		return nil, contract.Fail("LOAN_START_INVALID", "%q is not a date such as 2026-01-31", a.Start)
@@ -146,19 +135,4 @@ func recordDocument(c *contract.Call) (any, error) {
 		return nil, contract.Fail("LOAN_DOCUMENT_INVALID", "the document is not a PDF")
 	}
 	return pdf, nil
-}
-
-// capitals tells whether s is n capital letters.
-func capitals(s string, n int) bool {
-	return len(s) == n && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-}
-
-// percent tells whether s is one or two digits, and up to four after a point.
-func percent(s string) bool {
-	whole, part, point := strings.Cut(s, ".")
-	return digits(whole, 2) && (!point || digits(part, 4))
-}
-
-func digits(s string, most int) bool {
-	return s != "" && len(s) <= most && strings.Trim(s, "0123456789") == ""
 }

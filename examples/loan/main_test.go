@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"testing"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/contract/contracttest"
+	"github.com/affiliate-node/affiliate/exec/schema"
 )
 
 func application(t *testing.T) map[string]any {
@@ -33,8 +35,28 @@ func run(t *testing.T, application any, document string) []contracttest.Result {
 	return results
 }
 
+// fits holds a document to a schema, as the host does.
+func fits(t *testing.T, doc, content []byte) error {
+	t.Helper()
+	s, err := schema.Compile(doc)
+	if err == nil {
+		content, err = agreement.Canonical(content)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Check(content)
+}
+
 func TestLoan(t *testing.T) {
+	input, err := os.ReadFile("testdata/application.json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	results := run(t, application(t), "%PDF-1.7 …")
+	if err := errors.Join(fits(t, applicationSchema, input), fits(t, termsSchema, results[0].Content)); err != nil {
+		t.Error(err)
+	}
 	var terms Terms
 	if err := results[0].JSON(&terms); err != nil {
 		t.Fatal(err)
@@ -47,36 +69,56 @@ func TestLoan(t *testing.T) {
 	}
 }
 
-func TestLoanFails(t *testing.T) {
+// What doesn't look like an application is refused before anything runs.
+func TestApplicationsThatAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		field string
 		value any
-		code  string
 	}{
-		{"loan_id", "", "LOAN_ID_MISSING"},
-		{"borrower", map[string]any{"name": "Ada", "country": "usa"}, "LOAN_BORROWER_INVALID"},
-		{"principal", 0, "LOAN_PRINCIPAL_INVALID"},
-		{"principal", -5, "LOAN_PRINCIPAL_INVALID"},
-		{"principal", maxPrincipal + 1, "LOAN_PRINCIPAL_INVALID"},
-		{"currency", "dollars", "LOAN_CURRENCY_INVALID"},
-		{"rate", "6,25", "LOAN_RATE_INVALID"},
-		{"rate", "6.", "LOAN_RATE_INVALID"},
-		{"months", 0, "LOAN_TERM_INVALID"},
-		{"start", "2026-02-30", "LOAN_START_INVALID"},
-		{"principle", 1, "INPUT_INVALID"},
-		{"principal", "1", "INPUT_INVALID"},
+		{"loan_id", ""},
+		{"borrower", map[string]any{"name": "Ada", "country": "usa"}},
+		{"borrower", map[string]any{"name": "", "country": "US"}},
+		{"borrower", map[string]any{"country": "US"}},
+		{"currency", "dollars"},
+		{"rate", "6,25"},
+		{"rate", "6."},
+		{"months", "360"},
+		{"start", "2026-02-30"},
+		{"principle", 1},
+		{"principal", "1"},
+		{"principal", 1.5},
 	} {
 		a := application(t)
 		a[c.field] = c.value
-		results := run(t, a, "%PDF-")
-		if len(results) != 1 || results[0].Failure == nil || results[0].Failure.Code != c.code {
-			t.Errorf("%s = %v: %+v; want %s", c.field, c.value, results, c.code)
+		doc, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fits(t, applicationSchema, doc); err == nil {
+			t.Errorf("%s = %v fits the schema", c.field, c.value)
 		}
 	}
-	a := application(t)
-	a["principal"], a["currency"] = 0, "dollars"
-	if results := run(t, a, "GIF89a"); results[0].Function != "within_limits" {
-		t.Errorf("%+v; want the condition to fail before anything else", results)
+}
+
+func TestLoanFails(t *testing.T) {
+	for _, c := range []struct {
+		field string
+		value int
+		code  string
+	}{
+		{"principal", 0, "LOAN_PRINCIPAL_INVALID"},
+		{"principal", -5, "LOAN_PRINCIPAL_INVALID"},
+		{"principal", maxPrincipal + 1, "LOAN_PRINCIPAL_INVALID"},
+		{"months", 0, "LOAN_TERM_INVALID"},
+		{"months", maxMonths + 1, "LOAN_TERM_INVALID"},
+	} {
+		a := application(t)
+		a[c.field] = c.value
+		results := run(t, a, "GIF89a") // the condition comes before the document
+		failed := len(results) == 1 && results[0].Function == "within_limits" && results[0].Failure != nil
+		if !failed || results[0].Failure.Code != c.code {
+			t.Errorf("%s = %v: %+v; want %s", c.field, c.value, results, c.code)
+		}
 	}
 	if results := run(t, application(t), "GIF89a"); results[1].Failure == nil || results[1].Failure.Code != "LOAN_DOCUMENT_INVALID" {
 		t.Errorf("a GIF: %+v", results[1])
