@@ -21,6 +21,7 @@ func (a *app) agreementCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "agreement", Short: "Look at agreements and decide about them"}
 	cmd.AddCommand(
 		a.agreementListCommand(), a.agreementShowCommand(), a.agreementWatchCommand(),
+		a.traceCommand(), a.traceDiffCommand(),
 		a.decideCommand("approve", "Agree to a proposal that waits for a person", false,
 			func(ctx context.Context, c *client.Client, id, _ string) (*connect.Response[affiliatev1.Agreement], error) {
 				return c.Agreements.Approve(ctx, connect.NewRequest(&affiliatev1.ApproveRequest{AgreementId: id}))

@@ -48,7 +48,7 @@ Exit status:
   1  failure: the node isn't running, a file can't be read, something broke
   2  usage: the command line is wrong
   3  refusal: the node, another affiliate or the contract said no; also an
-     agreement that ended as failed, with --wait
+     agreement that ended as failed, with --wait, and traces that differ
 
 Errors are one line that says what is wrong, and a line "hint: …" that says
 what to do. With --output json they are one JSON object on standard error.`
