@@ -51,8 +51,8 @@ func (r Result) JSON(into any) error {
 // rules are applied, JSON becomes canonical, a record over the contract's limit
 // is a FAIL, and the first FAIL ends it. Results are of the functions; of the
 // conditions only one that failed is there, alone. The error is about the
-// contract or the case. Limits of memory and fuel need the real host, and so
-// does the refusal of an agreement in which every function is skipped.
+// contract or the case. Schemas, limits of memory and fuel, and the refusal of an
+// agreement in which every function is skipped need the real host.
 func Run(c contract.Contract, k Case) ([]Result, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
