@@ -65,7 +65,7 @@ fuzz() {
 		package=$(dirname "$file")
 		sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$file" | while read -r target; do
 			echo "$package $target"
-			go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime 15s
+			go test "$package" -run '^$' -fuzz "^$target\$" -fuzztime 15s -fuzzminimizetime 10x
 		done || return 1
 	done || return 1
 }
