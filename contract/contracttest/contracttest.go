@@ -48,11 +48,12 @@ func (r Result) JSON(into any) error {
 
 // Run checks the conditions and runs the functions of a contract in order, as a
 // host does: each sees only the values that the manifest lists for it, skip
-// rules are applied, JSON becomes canonical, a record over the contract's limit
-// is a FAIL, and the first FAIL ends it. Results are of the functions; of the
+// rules are applied, JSON becomes canonical and must fit its schema, a record over
+// the contract's limit is a FAIL, and the first FAIL ends it. Results are of the functions; of the
 // conditions only one that failed is there, alone. The error is about the
-// contract or the case. Schemas, limits of memory and fuel, and the refusal of an
-// agreement in which every function is skipped need the real host.
+// contract or the case, a value that breaks its schema among it. Limits of memory
+// and fuel, and the refusal of an agreement in which every function is skipped
+// need the real host.
 func Run(c contract.Contract, k Case) ([]Result, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -64,11 +65,15 @@ func Run(c contract.Contract, k Case) ([]Result, error) {
 	if _, err := contract.Parse(doc); err != nil {
 		return nil, err
 	}
-	inputs, err := values("input", c.Manifest.Inputs, k.Inputs)
+	s, err := compile(c.Manifest)
 	if err != nil {
 		return nil, err
 	}
-	existing, err := values("existing record", c.Manifest.Existing, k.Existing)
+	inputs, err := s.values("input", c.Manifest.Inputs, k.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	existing, err := s.values("existing record", c.Manifest.Existing, k.Existing)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +81,7 @@ func Run(c contract.Contract, k Case) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := runner{c, inputs, existing, about}
+	r := runner{c, s, inputs, existing, about}
 	if failed, ok := r.conditions(); !ok {
 		return []Result{failed}, nil
 	}
@@ -86,6 +91,7 @@ func Run(c contract.Contract, k Case) ([]Result, error) {
 // runner has all that an agreement brings.
 type runner struct {
 	contract                contract.Contract
+	schemas                 schemas
 	inputs, existing, about map[string][]byte
 }
 
@@ -143,34 +149,10 @@ func (r *runner) run(f contract.Function, h *host) (agreement.Outcome, []byte, *
 	if err != nil {
 		return agreement.Fail, nil, &contract.Failure{Code: "BAD_OUTPUT", Message: err.Error()}
 	}
+	if err := r.schemas.check(f.Record.Schema, content); err != nil {
+		return agreement.Fail, nil, &contract.Failure{Code: "SCHEMA", Message: err.Error()}
+	}
 	return agreement.Pass, content, nil
-}
-
-func values(what string, specs []contract.ValueSpec, given map[string]any) (map[string][]byte, error) {
-	all := make(map[string][]byte)
-	for _, s := range specs {
-		v, ok := given[s.Name]
-		if !ok {
-			if !s.Optional {
-				return nil, fmt.Errorf("the contract needs the %s %q", what, s.Name)
-			}
-			continue
-		}
-		b, err := contract.Encode(v)
-		if err == nil && s.JSON() {
-			b, err = agreement.Canonical(b)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("the %s %q: %w", what, s.Name, err)
-		}
-		all[s.Name] = b
-	}
-	for name := range given {
-		if _, ok := all[name]; !ok {
-			return nil, fmt.Errorf("the contract has no %s %q", what, name)
-		}
-	}
-	return all, nil
 }
 
 func (k Case) context(m contract.Manifest) (map[string][]byte, error) {

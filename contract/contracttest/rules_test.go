@@ -1,6 +1,7 @@
 package contracttest_test
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -122,4 +123,36 @@ func TestOptionalRole(t *testing.T) {
 	if !slices.Equal(roles, []string{"OWNER", "INVESTOR"}) {
 		t.Errorf("the parties have the roles %v", roles)
 	}
+}
+
+func TestSchemas(t *testing.T) {
+	short := json.RawMessage(`{"type":"string","maxLength":4}`)
+	c := sample(func(c *contract.Call) (any, error) { return "longer", nil })
+	k := contracttest.Case{Inputs: map[string]any{"in": "text"}, Existing: map[string]any{}}
+	run := func() contracttest.Result {
+		results, err := contracttest.Run(c, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results[0]
+	}
+	c.Manifest.Inputs[0].Schema, c.Manifest.Existing[0].Schema = short, short
+	if r := run(); r.Outcome != agreement.Pass {
+		t.Errorf("%+v", r)
+	}
+	c.Manifest.Functions[0].Record.Schema = short
+	if r := run(); r.Failure == nil || r.Failure.Code != "SCHEMA" {
+		t.Errorf("a record that is too long: %+v", r)
+	}
+	refuses := func(want string) {
+		if _, err := contracttest.Run(c, k); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+	k.Existing["old"] = "longer"
+	refuses(`the existing record "old"`)
+	k.Inputs["in"] = 1
+	refuses(`the input "in"`)
+	c.Manifest.Functions[0].Record.Schema = json.RawMessage(`{"typo":1}`)
+	refuses(`the schema of the record "r"`)
 }

@@ -29,7 +29,7 @@ var layers = map[string][]string{
 	"agreement": {},
 	"contract":  {},
 	// It checks contracts outside of WebAssembly, as a node does.
-	"contract/contracttest": {"agreement", "contract"},
+	"contract/contracttest": {"agreement", "contract", "exec/schema"},
 	"api":                   {"api"},
 	"config":                base,
 	"keys":                  base,
