@@ -2,12 +2,13 @@ package store
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
 // formatVersion is the format of the whole store, under formatKey.
-const formatVersion = 1
+const formatVersion = 2
 
 // MaxName is the longest name that is part of a key: of a record, a blob, a
 // phase, a cursor or an address, in bytes.
@@ -40,9 +41,16 @@ const (
 	prefixCursor     = 'u' // name
 	prefixAffiliate  = 'm' // address
 	prefixObject     = 'O' // object id
-	prefixChunk      = 'C' // object id, index
+	prefixPayload    = 'C' // object id
 	prefixContent    = 'D' // content hash, object id
 	prefixPutting    = 'P' // object id
+	prefixLeaves     = 'L' // object id
+	prefixReference  = 'R' // object id, name
+	prefixHeld       = 'B' // name, object id
+	prefixExpiry     = 'E' // time in seconds, object id, name
+	prefixUnheld     = 'U' // object id
+	prefixQuarantine = 'Q' // object id
+	prefixTombstone  = 'T' // object id
 )
 
 func key(prefix byte, parts ...[]byte) []byte {
@@ -78,7 +86,13 @@ func vettingKey(h agreement.Hash) []byte      { return key(prefixVetting, h[:]) 
 func cursorKey(name string) []byte            { return key(prefixCursor, []byte(name)) }
 func affiliateKey(address string) []byte      { return key(prefixAffiliate, []byte(address)) }
 func objectKey(id agreement.Hash) []byte      { return key(prefixObject, id[:]) }
-func chunksOf(id agreement.Hash) []byte       { return key(prefixChunk, id[:]) }
+func payloadKey(id agreement.Hash) []byte     { return key(prefixPayload, id[:]) }
+func leavesKey(id agreement.Hash) []byte      { return key(prefixLeaves, id[:]) }
+func unheldKey(id agreement.Hash) []byte      { return key(prefixUnheld, id[:]) }
+func quarantineKey(id agreement.Hash) []byte  { return key(prefixQuarantine, id[:]) }
+func tombstoneKey(id agreement.Hash) []byte   { return key(prefixTombstone, id[:]) }
+func referencesOf(id agreement.Hash) []byte   { return key(prefixReference, id[:]) }
+func heldOf(name string) []byte               { return key(prefixHeld, named(name)) }
 func contentOf(content agreement.Hash) []byte { return key(prefixContent, content[:]) }
 func puttingKey(id agreement.Hash) []byte     { return key(prefixPutting, id[:]) }
 
@@ -114,8 +128,14 @@ func currentKey(scope agreement.UUID, name string) []byte {
 	return key(prefixCurrent, scope[:], []byte(name))
 }
 
-func chunkKey(id agreement.Hash, index uint32) []byte {
-	return key(prefixChunk, id[:], binary.BigEndian.AppendUint32(nil, index))
+func referenceKey(id agreement.Hash, name string) []byte {
+	return key(prefixReference, id[:], []byte(name))
+}
+
+func heldKey(name string, id agreement.Hash) []byte { return key(prefixHeld, named(name), id[:]) }
+
+func expiryKey(until time.Time, id agreement.Hash, name string) []byte {
+	return key(prefixExpiry, number64(uint64(max(0, until.Unix()))), id[:], []byte(name)) //nolint:gosec // not negative
 }
 
 func contentKey(content, id agreement.Hash) []byte { return key(prefixContent, content[:], id[:]) }

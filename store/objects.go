@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"lukechampine.com/blake3"
 
 	"github.com/affiliate-node/affiliate/agreement"
 )
@@ -20,8 +19,9 @@ const (
 	MaxHeader   = 1 << 20 // bytes of the sealing header
 	MaxAudience = 1024    // readers
 
-	// chunkSize is the length of every chunk of a payload but the last.
-	chunkSize = 1 << 20
+	// smallPayload is the largest payload that lies in Badger, in bytes. Larger
+	// ones lie in the store's home of payloads.
+	smallPayload = 1 << 20
 )
 
 // Object describes a sealed object. ID is the BLAKE3-256 of the payload.
@@ -32,7 +32,7 @@ type Object struct {
 	SealedSize  int64          // bytes of payload
 	MediaType   string
 	Audience    []string // addresses
-	Owner       string   // agreement id, "contract:<hash>" or "put"
+	Owner       string   // the reference that it was put for, as References has it
 	Created     time.Time
 	Header      []byte // wrapped file keys
 }
@@ -69,29 +69,23 @@ func (f *inflight) leave(id agreement.Hash) {
 	delete(f.busy, id)
 }
 
-// PutObject stores an object: it reads exactly o.SealedSize bytes of payload
-// and checks that o.ID is their hash (CodeDamaged). When PutObject returns
-// nil the object is on disk; otherwise, and after a crash at any moment,
-// nothing of it is there. An object that is there already stays as it is, and
-// the payload isn't read.
+// PutObject stores an object that is known by its id: it reads exactly
+// o.SealedSize bytes of payload and checks that o.ID is their hash
+// (CodeDamaged). When PutObject returns nil the object is on disk, with a
+// reference by o.Owner; otherwise, and after a crash at any moment, nothing of
+// it is there. The payload of an object that is there already isn't read.
 func (s *Store) PutObject(ctx context.Context, o Object, payload io.Reader) error {
 	if err := s.checkObject(o); err != nil {
 		return fmt.Errorf("putting object %s: %w", o.ID, err)
 	}
-	if err := s.puts.enter(ctx, o.ID); err != nil {
-		return err
-	}
-	defer s.puts.leave(o.ID)
 	there, err := s.hasObject(o.ID)
-	if err == nil && !there {
-		err = s.removeUnfinished(o.ID) // of a put that failed before
-	}
-	if err == nil && !there {
-		if o.SealedSize <= chunkSize {
-			err = s.putSmall(ctx, o, payload)
-		} else {
-			err = s.putLarge(ctx, o, payload)
+	if err == nil && there {
+		if err = s.Hold(ctx, o.ID, o.Owner, time.Time{}); err == nil || !errors.Is(err, agreement.ErrNotFound) {
+			return err
 		}
+	}
+	if err == nil || errors.Is(err, agreement.ErrNotFound) {
+		err = s.putKnown(ctx, o, payload)
 	}
 	if err != nil {
 		return fmt.Errorf("putting object %s: %w", o.ID, err)
@@ -99,13 +93,30 @@ func (s *Store) PutObject(ctx context.Context, o Object, payload io.Reader) erro
 	return nil
 }
 
+func (s *Store) putKnown(ctx context.Context, o Object, payload io.Reader) error {
+	d, err := s.NewDraft(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Discard()
+	if n, err := io.CopyN(d, payload, o.SealedSize); err != nil {
+		return fmt.Errorf("reading its payload, of which %d bytes came: %w", n, err)
+	}
+	_, err = d.keep(ctx, o, time.Time{}, o.ID)
+	return err
+}
+
+func (s *Store) tooLarge() error {
+	return agreement.Errorf(agreement.CodeTooLarge, "it has more than %d bytes", s.maxObject).
+		WithHint("store.max_object_size in affiliate.toml sets the limit")
+}
+
 func (s *Store) checkObject(o Object) error {
 	if o.SealedSize < 0 || o.Size < 0 {
 		return agreement.Errorf(agreement.CodeBadRequest, "its size is negative")
 	}
 	if o.SealedSize > s.maxObject {
-		return agreement.Errorf(agreement.CodeTooLarge, "it has %d bytes, more than %d", o.SealedSize, s.maxObject).
-			WithHint("store.max_object_size in affiliate.toml sets the limit")
+		return s.tooLarge()
 	}
 	if err := checkSize("its header", len(o.Header), MaxHeader); err != nil {
 		return err
@@ -123,9 +134,17 @@ func (s *Store) checkObject(o Object) error {
 	return nil
 }
 
+// hasObject reports whether an object is there and good.
 func (s *Store) hasObject(id agreement.Hash) (there bool, err error) {
 	err = s.view(func(txn *badger.Txn) error {
-		_, err := txn.Get(objectKey(id))
+		if _, err := txn.Get(objectKey(id)); err != nil {
+			return err
+		}
+		_, err := txn.Get(quarantineKey(id))
+		there = errors.Is(err, badger.ErrKeyNotFound)
+		if there {
+			return nil
+		}
 		return err
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -134,115 +153,11 @@ func (s *Store) hasObject(id agreement.Hash) (there bool, err error) {
 	if err != nil {
 		return false, storeError("reading it", err)
 	}
-	return true, nil
-}
-
-// putSmall writes an object of one chunk in one shared transaction.
-func (s *Store) putSmall(ctx context.Context, o Object, payload io.Reader) error {
-	b := make([]byte, o.SealedSize)
-	if _, err := io.ReadFull(payload, b); err != nil {
-		return fmt.Errorf("reading its payload: %w", err)
-	}
-	if got := agreement.Hash(blake3.Sum256(b)); got != o.ID {
-		return wrongHash(got)
-	}
-	return s.writeMeta(ctx, o, int64(len(b)), func(w *writer) {
-		if len(b) > 0 {
-			w.set(chunkKey(o.ID, 0), b)
-		}
-	})
+	return there, nil
 }
 
 func wrongHash(got agreement.Hash) error {
 	return agreement.Errorf(agreement.CodeDamaged, "the payload's hash is %s", got)
-}
-
-// writeMeta makes an object visible, together with what more writes of size
-// bytes.
-func (s *Store) writeMeta(ctx context.Context, o Object, size int64, more func(*writer)) error {
-	meta := o.encode()
-	return s.update(ctx, 4, size+int64(len(meta)), func(w *writer) error {
-		more(w)
-		w.set(objectKey(o.ID), meta)
-		w.set(contentKey(o.ContentHash, o.ID), nil)
-		return nil
-	})
-}
-
-// putLarge marks the object as unfinished, writes its chunks one by one, and
-// replaces the mark by the description.
-func (s *Store) putLarge(ctx context.Context, o Object, payload io.Reader) (err error) {
-	if err := s.set(puttingKey(o.ID), nil); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.removeUnfinished(o.ID))
-		}
-	}()
-	if err := s.writeChunks(ctx, o, payload); err != nil {
-		return err
-	}
-	return s.writeMeta(ctx, o, 0, func(w *writer) { w.del(puttingKey(o.ID)) })
-}
-
-func (s *Store) writeChunks(ctx context.Context, o Object, payload io.Reader) error {
-	h := blake3.New(len(o.ID), nil)
-	buf := make([]byte, chunkSize)
-	for i, left := uint32(0), o.SealedSize; left > 0; i++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b := buf[:min(left, chunkSize)]
-		if _, err := io.ReadFull(payload, b); err != nil {
-			return fmt.Errorf("reading its payload: %w", err)
-		}
-		_, _ = h.Write(b) // never fails
-		if err := s.set(chunkKey(o.ID, i), b); err != nil {
-			return err
-		}
-		left -= int64(len(b))
-	}
-	if got := agreement.Hash(h.Sum(nil)); got != o.ID {
-		return wrongHash(got)
-	}
-	return nil
-}
-
-// removeUnfinished deletes the chunks of an object that was never finished,
-// then its mark. Its caller has entered the id.
-func (s *Store) removeUnfinished(id agreement.Hash) error {
-	marked, err := s.isMarked(id)
-	if err != nil || !marked {
-		return err
-	}
-	if err := s.removeChunks(id); err != nil {
-		return err
-	}
-	return s.remove(puttingKey(id))
-}
-
-func (s *Store) isMarked(id agreement.Hash) (bool, error) {
-	_, err := s.copyOf(puttingKey(id))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, storeError("reading the mark of an unfinished object", err)
-	}
-	return true, nil
-}
-
-func (s *Store) removeChunks(id agreement.Hash) error {
-	for {
-		keys, err := s.keys(chunksOf(id), maxBatchEntries/2)
-		if err != nil || len(keys) == 0 {
-			return err
-		}
-		if err := s.remove(keys...); err != nil {
-			return err
-		}
-	}
 }
 
 // remove deletes keys, few enough for a transaction, past the committer.
@@ -277,29 +192,6 @@ func (s *Store) keys(prefix []byte, limit int) (keys [][]byte, err error) {
 	return keys, nil
 }
 
-// removeOrphans removes what unfinished puts left, except those that run.
-func (s *Store) removeOrphans() error {
-	marks, err := s.keys([]byte{prefixPutting}, MaxPage)
-	if err != nil {
-		return err
-	}
-	for _, k := range marks {
-		id, err := lastHash(k)
-		if err != nil {
-			return err
-		}
-		if !s.puts.tryEnter(id) {
-			continue
-		}
-		err = s.removeUnfinished(id)
-		s.puts.leave(id)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (f *inflight) tryEnter(id agreement.Hash) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -310,19 +202,46 @@ func (f *inflight) tryEnter(id agreement.Hash) bool {
 	return true
 }
 
-// Object returns the description of an object, or agreement.ErrNotFound.
-func (s *Store) Object(id agreement.Hash) (o Object, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		return getValue(txn, objectKey(id), func(b []byte) (err error) { o, err = decodeObject(b); return err })
-	})
-	if err != nil {
-		return Object{}, readError(err, "object %s", id)
+// Object returns the description of an object: agreement.ErrNotFound where
+// there is none, CodeDamaged where it is in quarantine.
+func (s *Store) Object(id agreement.Hash) (Object, error) {
+	o, q, err := s.object(id)
+	if err == nil && q != nil {
+		err = q.err(id)
 	}
-	return o, nil
+	return o, err
 }
 
-// ObjectsByContent returns the sealings of one content, at most MaxPage; none
-// is not an error.
+// object returns an object, and its quarantine if it is in one.
+func (s *Store) object(id agreement.Hash) (o Object, q *Quarantine, err error) {
+	err = s.view(func(txn *badger.Txn) (err error) {
+		o, q, err = objectIn(txn, id)
+		return err
+	})
+	if err != nil {
+		return Object{}, nil, readError(err, "object %s", id)
+	}
+	return o, q, nil
+}
+
+func objectIn(txn *badger.Txn, id agreement.Hash) (o Object, q *Quarantine, err error) {
+	err = getValue(txn, objectKey(id), func(b []byte) (err error) { o, err = decodeObject(b); return err })
+	if err != nil {
+		return o, nil, err
+	}
+	err = getValue(txn, quarantineKey(id), func(b []byte) error {
+		v, err := decodeQuarantine(b)
+		q = &v
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		err = nil
+	}
+	return o, q, err
+}
+
+// ObjectsByContent returns the sealings of one content that are good, at most
+// MaxPage; none is not an error.
 func (s *Store) ObjectsByContent(content agreement.Hash) ([]Object, error) {
 	var all []Object
 	err := s.view(func(txn *badger.Txn) error {
@@ -331,9 +250,10 @@ func (s *Store) ObjectsByContent(content agreement.Hash) ([]Object, error) {
 			if err != nil {
 				return false, err
 			}
-			var o Object
-			err = getValue(txn, objectKey(id), func(b []byte) (err error) { o, err = decodeObject(b); return err })
-			all = append(all, o)
+			o, q, err := objectIn(txn, id)
+			if err == nil && q == nil {
+				all = append(all, o)
+			}
 			return len(all) < MaxPage, err
 		})
 	})
@@ -343,30 +263,29 @@ func (s *Store) ObjectsByContent(content agreement.Hash) ([]Object, error) {
 	return all, nil
 }
 
-// DeleteObject removes an object; one that isn't there is not an error. After
-// a crash it is there whole or not at all.
-func (s *Store) DeleteObject(ctx context.Context, id agreement.Hash) error {
+// SetHeader replaces who can open an object: its header, and the addresses of
+// its audience. change gets the object as it is, under no other change.
+func (s *Store) SetHeader(ctx context.Context, id agreement.Hash, change func(*Object) error) error {
 	if err := s.puts.enter(ctx, id); err != nil {
 		return err
 	}
 	defer s.puts.leave(id)
-	o, err := s.Object(id)
-	if errors.Is(err, agreement.ErrNotFound) {
-		return nil
-	}
-	if err == nil {
-		err = s.update(ctx, 3, 0, func(w *writer) error {
-			w.set(puttingKey(id), nil)
-			w.del(objectKey(id))
-			w.del(contentKey(o.ContentHash, id))
-			return nil
-		})
-	}
-	if err == nil {
-		err = s.removeUnfinished(id)
-	}
+	o, _, err := s.object(id)
 	if err != nil {
-		return fmt.Errorf("deleting object %s: %w", id, err)
+		return err
 	}
-	return nil
+	changed := o
+	changed.Audience = slices.Clone(o.Audience)
+	if err := change(&changed); err != nil {
+		return err
+	}
+	o.Header, o.Audience = changed.Header, changed.Audience
+	if err := s.checkObject(o); err != nil {
+		return fmt.Errorf("changing the header of object %s: %w", id, err)
+	}
+	meta := o.encode()
+	return s.update(ctx, 1, int64(len(meta)), func(w *writer) error {
+		w.set(objectKey(id), meta)
+		return nil
+	})
 }

@@ -108,7 +108,7 @@ func TestDamagedChunk(t *testing.T) {
 	if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.remove(chunkKey(o.ID, 1)); err != nil {
+	if err := s.remove(payloadKey(o.ID, 1)); err != nil {
 		t.Fatal(err)
 	}
 	r, err := s.Payload(o.ID, 0)

@@ -1,75 +1,121 @@
 package store
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
-	"os"
 
 	"github.com/dgraph-io/badger/v4"
+	"lukechampine.com/blake3"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/store/blob"
 )
 
-// Payload reads the sealed bytes of an object from offset on. It holds one
-// chunk in memory. An offset beyond the end is CodeBadRequest. What it reads
-// has passed Badger's checksums only: who needs more compares hashes.
-func (s *Store) Payload(id agreement.Hash, offset int64) (io.ReadCloser, error) {
+// Payload reads the sealed bytes of an object from offset on. Every group of
+// blob.GroupSize bytes is verified before any of it is handed out, and nothing
+// more is held in memory than one, or a payload of up to a megabyte. An offset
+// beyond the end is CodeBadRequest. Wrong bytes are CodeDamaged with object
+// and place, and put the object into quarantine.
+func (s *Store) Payload(ctx context.Context, id agreement.Hash, offset int64) (io.ReadCloser, error) {
 	o, err := s.Object(id)
 	if err != nil {
 		return nil, err
 	}
+	return s.payload(ctx, o, offset)
+}
+
+func (s *Store) payload(ctx context.Context, o Object, offset int64) (io.ReadCloser, error) {
 	if offset < 0 || offset > o.SealedSize {
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "offset %d is outside object %s of %d bytes", offset, id, o.SealedSize)
+		return nil, agreement.Errorf(agreement.CodeBadRequest, "offset %d is outside object %s of %d bytes", offset, o.ID, o.SealedSize)
 	}
-	return &payload{s: s, id: id, at: offset, size: o.SealedSize}, nil
-}
-
-type payload struct {
-	s      *Store
-	id     agreement.Hash
-	at     int64 // offset of the next byte
-	size   int64
-	chunk  []byte // from at on
-	closed bool
-}
-
-// Read gives the next bytes.
-func (p *payload) Read(b []byte) (int, error) {
-	if p.closed {
-		return 0, os.ErrClosed
-	}
-	if p.at >= p.size {
-		return 0, io.EOF
-	}
-	if len(p.chunk) == 0 {
-		if err := p.next(); err != nil {
-			return 0, err
+	if o.SealedSize <= smallPayload {
+		b, err := s.smallPayload(ctx, o)
+		if err != nil {
+			return nil, err
 		}
+		return io.NopCloser(bytes.NewReader(b[offset:])), nil
 	}
-	n := copy(b, p.chunk)
-	p.chunk = p.chunk[n:]
-	p.at += int64(n)
-	return n, nil
+	leaves, err := s.Leaves(o.ID)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := blob.NewTree(o.ID, o.SealedSize, leaves)
+	if err != nil {
+		return nil, s.suspect(ctx, o.ID, err)
+	}
+	in, err := tree.Open(ctx, s.home, offset, -1)
+	if err != nil {
+		return nil, s.suspect(ctx, o.ID, err)
+	}
+	return &payload{in, s, ctx, o.ID}, nil
 }
 
-func (p *payload) next() error {
-	index := p.at / chunkSize
-	start := index * chunkSize
-	want := min(chunkSize, p.size-start)
-	b, err := p.s.copyOf(chunkKey(p.id, uint32(index))) //nolint:gosec // bounded by the object's size
-	if errors.Is(err, badger.ErrKeyNotFound) || err == nil && int64(len(b)) != want {
-		return damaged("chunk %d of object %s", index, p.id)
+// smallPayload reads a payload that lies in Badger.
+func (s *Store) smallPayload(ctx context.Context, o Object) ([]byte, error) {
+	b, err := s.copyOf(payloadKey(o.ID))
+	if errors.Is(err, badger.ErrKeyNotFound) && o.SealedSize > 0 {
+		return nil, s.quarantine(ctx, o.ID, agreement.Errorf(agreement.CodeDamaged, "object %s is damaged at byte 0: its payload of %d bytes is gone", o.ID, o.SealedSize))
+	}
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, readError(err, "the payload of object %s", o.ID)
+	}
+	s.touched(int64(len(b)))
+	if blake3.Sum256(b) != o.ID {
+		return nil, s.quarantine(ctx, o.ID, s.place(o, b))
+	}
+	return b, nil
+}
+
+// place finds the first wrong group of a payload that isn't what it was.
+func (s *Store) place(o Object, b []byte) error {
+	leaves, err := s.Leaves(o.ID)
+	if err != nil {
+		return err
+	}
+	tree, err := blob.NewTree(o.ID, o.SealedSize, leaves)
+	for i := int64(0); err == nil && i < blob.Groups(o.SealedSize); i++ {
+		from := min(i*blob.GroupSize, int64(len(b)))
+		err = tree.CheckGroup(i, b[from:min(from+blob.GroupSize, int64(len(b)))])
+	}
+	if err == nil {
+		err = wrongHash(blake3.Sum256(b))
+	}
+	return err
+}
+
+// Leaves returns the leaves of an object's tree, by which its groups are
+// verified; nil for a payload of one group.
+func (s *Store) Leaves(id agreement.Hash) (blob.Leaves, error) {
+	b, err := s.copyOf(leavesKey(id))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
 	}
 	if err != nil {
-		return readError(err, "chunk %d of object %s", index, p.id)
+		return nil, readError(err, "the tree of object %s", id)
 	}
-	p.s.touched(int64(len(b)))
-	p.chunk = b[p.at-start:]
-	return nil
+	return b, nil
 }
 
-// Close frees the chunk. It never fails.
-func (p *payload) Close() error {
-	p.closed, p.chunk = true, nil
-	return nil
+// payload puts an object into quarantine once it proves to be damaged.
+type payload struct {
+	io.ReadCloser
+	s   *Store
+	ctx context.Context //nolint:containedctx // it bounds the whole read
+	id  agreement.Hash
+}
+
+// Read gives the next bytes, which have been verified.
+func (p *payload) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	return n, p.s.suspect(p.ctx, p.id, err)
+}
+
+// suspect puts an object into quarantine if that is what the error means.
+func (s *Store) suspect(ctx context.Context, id agreement.Hash, err error) error {
+	if err != nil && agreement.CodeOf(err) == agreement.CodeDamaged {
+		return s.quarantine(ctx, id, err)
+	}
+	return err
 }

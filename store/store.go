@@ -5,18 +5,22 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/store/blob"
 )
 
 // KeySize is the length of Options.Key, in bytes.
@@ -41,7 +45,17 @@ type Options struct {
 	Dir           string // made, with mode 0700, if it isn't there
 	Key           []byte // KeySize bytes encrypt everything at rest; nil leaves it plain
 	MaxObjectSize int64  // bytes of sealed payload; 0 means DefaultMaxObjectSize
+	// Home is where payloads above a megabyte lie; nil means files in the
+	// directory "payloads" of Dir. The store closes it.
+	Home    blob.Home
+	Budget  int64         // bytes on disk beyond which no new work is taken in; 0: none
+	Reserve int64         // bytes of the file system that new work must leave free
+	Grace   time.Duration // how long an object is left that nothing keeps; 0 means DefaultGrace
 }
+
+// DefaultGrace is how long an object that nothing keeps is left, when Options
+// says nothing.
+const DefaultGrace = 10 * time.Minute
 
 // Store is the node's database. All methods may be called concurrently.
 type Store struct {
@@ -63,6 +77,12 @@ type Store struct {
 	changed chan struct{} // closed and replaced when mem.lastEvent grows
 
 	puts inflight
+	home blob.Home
+	room room
+
+	budget, reserve int64
+	grace           time.Duration
+	tombstone       func(Object, string, time.Time) ([]byte, error) // guarded by mu
 
 	dir       string
 	sinceTrim atomic.Int64  // bytes of values that were written or read
@@ -80,8 +100,8 @@ type memory struct {
 	keptBytes  int64
 }
 
-// Open opens the store, makes it if there is none, and removes what a crash
-// left of unfinished object puts. Errors that an operator can act on are
+// Open opens the store, or makes it if there is none. What a crash left of
+// unfinished puts is removed by Run. Errors that an operator can act on are
 // *agreement.Error with a hint: CodeInUse when another process has it open,
 // CodeStore for the directory or the key, CodeDamaged for the files.
 func Open(o Options, log *slog.Logger) (*Store, error) {
@@ -91,12 +111,19 @@ func Open(o Options, log *slog.Logger) (*Store, error) {
 	if err := prepareDir(o.Dir); err != nil {
 		return nil, err
 	}
+	if o.Home == nil {
+		var err error
+		if o.Home, err = blob.Files(filepath.Join(o.Dir, "payloads")); err != nil {
+			return nil, err
+		}
+	}
 	db, err := openBadger(o, log)
 	if err != nil {
-		return nil, openError(o.Dir, err)
+		return nil, errors.Join(openError(o.Dir, err), o.Home.Close())
 	}
 	s := &Store{
 		db: db, log: log, maxObject: o.MaxObjectSize, dir: o.Dir,
+		home: o.Home, budget: o.Budget, reserve: o.Reserve, grace: cmp.Or(o.Grace, DefaultGrace),
 		ended: make(chan struct{}), changed: make(chan struct{}), trimDue: make(chan struct{}, 1),
 	}
 	if s.maxObject <= 0 {
@@ -105,9 +132,17 @@ func Open(o Options, log *slog.Logger) (*Store, error) {
 	s.queue.turn = make(chan struct{}, 1)
 	s.puts.busy = map[agreement.Hash]chan struct{}{}
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close(), o.Home.Close())
 	}
 	return s, nil
+}
+
+// SignTombstones says how the tombstone of an object is made that Run purges;
+// without, none is left.
+func (s *Store) SignTombstones(sign func(o Object, reason string, at time.Time) ([]byte, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tombstone = sign
 }
 
 // Close waits for running operations and closes the database. Later calls
@@ -120,7 +155,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	close(s.ended)
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.home.Close()); err != nil {
 		return storeError("closing the store", err)
 	}
 	return nil
@@ -133,9 +168,6 @@ func (s *Store) load() error {
 	}
 	if err := s.loadMemory(); err != nil {
 		return fmt.Errorf("opening the store: %w", err)
-	}
-	if err := s.removeOrphans(); err != nil {
-		return fmt.Errorf("opening the store: removing unfinished objects: %w", err)
 	}
 	return nil
 }

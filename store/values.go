@@ -245,3 +245,34 @@ func decodeObject(b []byte) (Object, error) {
 	}
 	return v, d.done()
 }
+
+func (v Quarantine) encode() []byte {
+	e := newEncoder(len(v.Reason) + 32)
+	e.time(v.Since)
+	e.string(v.Reason)
+	return e.b
+}
+
+func decodeQuarantine(b []byte) (Quarantine, error) {
+	d := newDecoder(b)
+	v := Quarantine{d.time(), d.string()}
+	return v, d.done()
+}
+
+// encodeTime keeps the zero time as it is.
+func encodeTime(t time.Time) []byte {
+	e := newEncoder(16)
+	e.bool(!t.IsZero())
+	if !t.IsZero() {
+		e.time(t)
+	}
+	return e.b
+}
+
+func decodeTime(b []byte) (t time.Time, err error) {
+	d := newDecoder(b)
+	if d.bool() {
+		t = d.time()
+	}
+	return t, d.done()
+}
