@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"lukechampine.com/blake3"
-
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
 	"github.com/affiliate-node/affiliate/keys"
@@ -82,61 +80,101 @@ func (n *Node) recipients(audience, required []string) (keys, readers []string, 
 
 // seal puts content into the store, sealed to an audience.
 func (n *Node) seal(ctx context.Context, content []byte, mediaType, owner string, audience, required []string) (*affiliatev1.ObjectRef, error) {
-	if int64(len(content)) > n.cfg.MaxObjectSize {
-		return nil, agreement.Errorf(agreement.CodeTooLarge, "an object has %d bytes, the limit is %d", len(content), n.cfg.MaxObjectSize).
-			WithHint("raise max_object_size under [store] on every affiliate, or make it smaller")
-	}
+	return n.sealFrom(ctx, bytes.NewReader(content), mediaType, owner, audience, required)
+}
+
+// sealFrom is seal for content that is read while it is sealed.
+func (n *Node) sealFrom(ctx context.Context, content io.Reader, mediaType, owner string, audience, required []string) (*affiliatev1.ObjectRef, error) {
 	recipients, readers, err := n.recipients(audience, required)
 	if err != nil {
 		return nil, err
 	}
-	header, payload, err := keys.Seal(content, recipients)
+	draft, err := n.store.NewDraft(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer draft.Discard()
+	header, plain, err := keys.SealTo(draft, recipients)
 	if err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)
 	}
-	o := store.Object{
-		ID: blake3.Sum256(payload), ContentHash: sha256.Sum256(content),
-		Size: int64(len(content)), SealedSize: int64(len(payload)), MediaType: mediaType,
-		Audience: readers, Owner: owner, Created: time.Now(), Header: header,
+	hash := newContentHash()
+	defer hash.stop()
+	size, err := io.CopyBuffer(writers{plain, hash}, bounded(content, n.cfg.MaxObjectSize), make([]byte, contentBlock))
+	if err == nil {
+		err = plain.Close()
 	}
-	if err := n.store.PutObject(ctx, o, bytes.NewReader(payload)); err != nil {
+	if err != nil {
+		return nil, err
+	}
+	o, err := draft.Keep(ctx, store.Object{
+		ContentHash: hash.sum(), Size: size, MediaType: mediaType,
+		Audience: readers, Owner: owner, Created: time.Now(), Header: header,
+	}, time.Time{})
+	if err != nil {
 		return nil, err
 	}
 	return refOf(o), nil
 }
 
-// content opens this node's own copy, by the hash of what it must contain.
-func (n *Node) content(hash agreement.Hash) ([]byte, string, error) {
-	objects, err := n.store.ObjectsByContent(hash)
+// maxHeld is the largest content that is held in memory, in bytes: what a
+// contract reads, and its module. Larger objects only pass through.
+const maxHeld = 64 << 20
+
+// content opens this node's own copy, by the hash of what it must contain, and
+// holds all of it.
+func (n *Node) content(ctx context.Context, hash agreement.Hash) ([]byte, string, error) {
+	r, o, err := n.contentReader(ctx, hash)
 	if err != nil {
 		return nil, "", err
 	}
-	if len(objects) == 0 {
-		return nil, "", agreement.Errorf(agreement.CodeNotFound, "content %s: %w", hash, agreement.ErrNotFound).
-			WithHint("an affiliate holds what it has put itself, and the data of agreements that it takes part in")
+	defer r.Close()
+	if o.Size > maxHeld {
+		return nil, "", agreement.Errorf(agreement.CodeTooLarge, "content %s has %d bytes; a contract reads at most %d", hash, o.Size, maxHeld).
+			WithHint("put it with `affiliate object put`, and give the contract its hash")
 	}
-	var last error
-	for _, o := range objects {
-		content, err := n.open(o)
-		if err == nil {
-			return content, o.MediaType, nil
-		}
-		last = err
-	}
-	return nil, "", last
+	content := bytes.NewBuffer(make([]byte, 0, o.Size+bytes.MinRead))
+	_, err = content.ReadFrom(r)
+	return content.Bytes(), o.MediaType, err
 }
 
-// open unseals one stored object and checks what it contains.
-func (n *Node) open(o store.Object) ([]byte, error) {
-	payload, err := n.payload(o)
+// contentReader opens this node's own copy for reading. The end comes only
+// after all of it has proved to be what its hash says.
+func (n *Node) contentReader(ctx context.Context, hash agreement.Hash) (io.ReadCloser, store.Object, error) {
+	objects, err := n.store.ObjectsByContent(hash)
+	if err != nil {
+		return nil, store.Object{}, err
+	}
+	if len(objects) == 0 {
+		return nil, store.Object{}, agreement.Errorf(agreement.CodeNotFound, "content %s: %w", hash, agreement.ErrNotFound).
+			WithHint("an affiliate holds what it has put itself, and the data of agreements that it takes part in")
+	}
+	for _, o := range objects {
+		var r io.ReadCloser
+		if r, err = n.open(ctx, o); err == nil {
+			return r, o, nil
+		}
+	}
+	return nil, store.Object{}, err
+}
+
+// open unseals one stored object.
+func (n *Node) open(ctx context.Context, o store.Object) (io.ReadCloser, error) {
+	payload, err := n.store.Payload(ctx, o.ID, 0)
 	if err != nil {
 		return nil, err
 	}
-	return n.unseal(o.Header, payload, o.ContentHash, o.Size)
+	content, err := n.ring.Open(o.Header, payload)
+	if err != nil {
+		return nil, errors.Join(err, payload.Close())
+	}
+	return &checked{in: content, hash: sha256.New(), want: o.ContentHash, left: o.Size, close: payload.Close}, nil
 }
 
-func (n *Node) payload(o store.Object) ([]byte, error) {
-	r, err := n.store.Payload(o.ID, 0)
+// payload holds a sealed payload in memory, which its caller has found to be
+// small.
+func (n *Node) payload(ctx context.Context, o store.Object) ([]byte, error) {
+	r, err := n.store.Payload(ctx, o.ID, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -171,15 +209,19 @@ func (n *Node) share(ctx context.Context, hash agreement.Hash, owner string, aud
 		return nil, err
 	}
 	for _, o := range objects {
-		if containsAll(o.Audience, readers) {
-			return refOf(o), nil
+		if !containsAll(o.Audience, readers) {
+			continue
+		}
+		if err := n.store.Hold(ctx, o.ID, owner, time.Time{}); !errors.Is(err, agreement.ErrNotFound) { // purged meanwhile
+			return refOf(o), err
 		}
 	}
-	content, mediaType, err := n.content(hash)
+	content, o, err := n.contentReader(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
-	return n.seal(ctx, content, mediaType, owner, audience, required)
+	defer content.Close()
+	return n.sealFrom(ctx, content, o.MediaType, owner, audience, required)
 }
 
 func containsAll(have, want []string) bool {
@@ -212,13 +254,9 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 	if err := n.reach.begin(from); err != nil {
 		return err
 	}
-	header, payload, err := n.fetch(ctx, from, r)
-	err = ofPeer(err)
+	err = ofPeer(n.fetch(ctx, from, r, owner, audience))
 	n.reach.end(from, err)
-	if err != nil {
-		return err
-	}
-	return n.takeIn(ctx, r, header, payload, owner, audience)
+	return err
 }
 
 // checkedRef is a peer's word on an object, within the limits that hold here.
@@ -233,59 +271,38 @@ func (n *Node) checkedRef(ref *affiliatev1.ObjectRef) (objectRef, error) {
 	return r, nil
 }
 
-// fetch asks a peer for a sealed object. What arrives isn't checked.
-func (n *Node) fetch(ctx context.Context, from string, r objectRef) (header, payload []byte, err error) {
-	resp, body, err := n.host.Fetch(ctx, from, r.id, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer body.Close()
-	payload, err = readPayload(resp, body, r)
-	if err != nil {
-		return nil, nil, fmt.Errorf("fetching object %s from %s: %w", r.id, from, err)
-	}
-	return resp.Header, payload, nil
-}
-
-func readPayload(resp *affiliatev1.FetchObjectResponse, body io.Reader, r objectRef) ([]byte, error) {
-	if len(resp.Header) > maxHeader {
-		return nil, agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
-	}
-	payload := make([]byte, r.sealed)
-	if _, err := io.ReadFull(body, payload); err != nil {
-		return nil, agreement.Errorf(agreement.CodePeerUnreachable, "reading an object: %w", err)
-	}
-	return payload, nil
-}
-
-// takeIn stores a sealed object that came from a peer, after checking both
-// that it is what its name says and that it holds what it should.
-func (n *Node) takeIn(ctx context.Context, r objectRef, header, payload []byte, owner string, audience []string) error {
-	if blake3.Sum256(payload) != r.id {
-		return agreement.Errorf(agreement.CodeDamaged, "object %s arrived with other bytes", r.id)
-	}
-	if _, err := n.unseal(header, payload, r.content, r.size); err != nil {
-		return err
-	}
-	return n.store.PutObject(ctx, store.Object{
-		ID: r.id, ContentHash: r.content, Size: r.size, SealedSize: int64(len(payload)), MediaType: r.mediaType,
-		Audience: audience, Owner: owner, Created: time.Now(), Header: header,
-	}, bytes.NewReader(payload))
-}
-
 // OpenObject serves a sealed object to a peer of its audience. To everybody
 // else it doesn't exist.
-func (n *Node) OpenObject(_ context.Context, from string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
-	o, err := n.store.Object(id)
-	if errors.Is(err, agreement.ErrNotFound) || (err == nil && !slices.Contains(o.Audience, from)) {
-		return nil, nil, agreement.Errorf(agreement.CodeNotFound, "no object %s", id)
-	}
+func (n *Node) OpenObject(ctx context.Context, from string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	o, err := n.readableBy(from, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := n.store.Payload(id, offset)
+	r, err := n.store.Payload(ctx, id, offset)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &affiliatev1.FetchObjectResponse{Header: o.Header, Ref: refOf(o)}, r, nil
+}
+
+// OpenLeaves serves the leaves of a sealed object's tree likewise.
+func (n *Node) OpenLeaves(_ context.Context, from string, id agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	o, err := n.readableBy(from, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	leaves, err := n.store.Leaves(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &affiliatev1.FetchObjectResponse{Header: o.Header, Ref: refOf(o), Leaves: int64(len(leaves))}, io.NopCloser(bytes.NewReader(leaves)), nil
+}
+
+func (n *Node) readableBy(from string, id agreement.Hash) (store.Object, error) {
+	o, err := n.store.Object(id)
+	if err != nil && (errors.Is(err, agreement.ErrNotFound) || agreement.CodeOf(err) == agreement.CodeDamaged) ||
+		err == nil && !slices.Contains(o.Audience, from) {
+		return o, agreement.Errorf(agreement.CodeNotFound, "no object %s", id)
+	}
+	return o, err
 }

@@ -183,6 +183,12 @@ func (h *Host) Fetch(ctx context.Context, from string, id agreement.Hash, offset
 	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ObjectId: id[:], Offset: offset})
 }
 
+// FetchLeaves asks for the leaves of an object's tree of hashes, by which any part
+// of its payload is verified, like Fetch.
+func (h *Host) FetchLeaves(ctx context.Context, from string, id agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ObjectId: id[:], Leaves: true})
+}
+
 // FetchContract asks an affiliate for the module of a contract that it has
 // vetted, like Fetch. What the response says of the object is the peer's claim,
 // its size too.
@@ -243,6 +249,9 @@ func (p *payload) request(r *affiliatev1.FetchObjectRequest, limit time.Duration
 		return nil, refused(response.Code, response.Reason)
 	}
 	p.left = response.GetRef().GetSealedSize() - r.Offset
+	if r.Leaves {
+		p.left = response.GetLeaves()
+	}
 	if p.left < 0 {
 		return nil, agreement.Errorf(agreement.CodeBadMessage, "the peer's object has %d bytes, less than the offset %d", response.GetRef().GetSealedSize(), r.Offset)
 	}

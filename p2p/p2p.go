@@ -76,6 +76,9 @@ type Handler interface {
 	HandleGossip(ctx context.Context, m *affiliatev1.Mail) error
 	// OpenObject gives the payload of an object from an offset on.
 	OpenObject(ctx context.Context, from string, id agreement.Hash, offset int64) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
+	// OpenLeaves gives the leaves of an object's tree of hashes, as OpenObject
+	// does the payload.
+	OpenLeaves(ctx context.Context, from string, id agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
 	// OpenContract gives the payload of the module of a contract that this
 	// affiliate has vetted, sealed so that the asking one can open it.
 	OpenContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)

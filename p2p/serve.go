@@ -257,8 +257,11 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 		return l.handler.OpenContract(ctx, c.from, contract)
 	}
 	id, err := agreement.HashFromBytes(request.ObjectId)
-	if err != nil || request.Offset < 0 {
+	if err != nil || request.Offset < 0 || request.Leaves && request.Offset != 0 {
 		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a request for a malformed object id or offset")
+	}
+	if request.Leaves {
+		return l.handler.OpenLeaves(ctx, c.from, id)
 	}
 	return l.handler.OpenObject(ctx, c.from, id, request.Offset)
 }

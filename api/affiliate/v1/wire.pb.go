@@ -1782,6 +1782,7 @@ type FetchObjectRequest struct {
 	ObjectId      []byte                 `protobuf:"bytes,1,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
 	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`                                // into the payload
 	ContractHash  []byte                 `protobuf:"bytes,3,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"` // instead of object_id, and without an offset: the module of a contract that the asked one has vetted
+	Leaves        bool                   `protobuf:"varint,4,opt,name=leaves,proto3" json:"leaves,omitempty"`                                // of an object: the leaves of its tree of hashes instead of its payload, without an offset
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1837,6 +1838,13 @@ func (x *FetchObjectRequest) GetContractHash() []byte {
 	return nil
 }
 
+func (x *FetchObjectRequest) GetLeaves() bool {
+	if x != nil {
+		return x.Leaves
+	}
+	return false
+}
+
 // FetchObjectResponse precedes the payload bytes.
 type FetchObjectResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1844,6 +1852,7 @@ type FetchObjectResponse struct {
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Header        []byte                 `protobuf:"bytes,3,opt,name=header,proto3" json:"header,omitempty"`
 	Ref           *ObjectRef             `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	Leaves        int64                  `protobuf:"varint,5,opt,name=leaves,proto3" json:"leaves,omitempty"` // bytes of leaves that follow, where they were asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1904,6 +1913,13 @@ func (x *FetchObjectResponse) GetRef() *ObjectRef {
 		return x.Ref
 	}
 	return nil
+}
+
+func (x *FetchObjectResponse) GetLeaves() int64 {
+	if x != nil {
+		return x.Leaves
+	}
+	return 0
 }
 
 // ListMailRequest asks a keeper which mail it holds for absent affiliates.
@@ -2242,16 +2258,18 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\aReceipt\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\bR\x06stored\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"n\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x86\x01\n" +
 	"\x12FetchObjectRequest\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\fR\bobjectId\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12#\n" +
-	"\rcontract_hash\x18\x03 \x01(\fR\fcontractHash\"\x84\x01\n" +
+	"\rcontract_hash\x18\x03 \x01(\fR\fcontractHash\x12\x16\n" +
+	"\x06leaves\x18\x04 \x01(\bR\x06leaves\"\x9c\x01\n" +
 	"\x13FetchObjectResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06header\x18\x03 \x01(\fR\x06header\x12)\n" +
-	"\x03ref\x18\x04 \x01(\v2\x17.affiliate.v1.ObjectRefR\x03ref\"'\n" +
+	"\x03ref\x18\x04 \x01(\v2\x17.affiliate.v1.ObjectRefR\x03ref\x12\x16\n" +
+	"\x06leaves\x18\x05 \x01(\x03R\x06leaves\"'\n" +
 	"\x0fListMailRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\":\n" +
 	"\x10ListMailResponse\x12&\n" +

@@ -1,0 +1,273 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/store"
+	"github.com/affiliate-node/affiliate/store/blob"
+)
+
+// contentBlock is how much content is sealed at once, in bytes.
+const contentBlock = 256 << 10
+
+// fetch takes a sealed object in from a peer: every part of it is verified as
+// it arrives, and it is kept once it has proved to hold the content that it is
+// said to hold. What a broken connection has cut off goes on where it ended.
+func (n *Node) fetch(ctx context.Context, from string, r objectRef, owner string, audience []string) error {
+	leaves, err := n.fetchLeaves(ctx, from, r)
+	if err != nil {
+		return err
+	}
+	tree, err := blob.NewTree(r.id, r.sealed, leaves)
+	if err != nil {
+		return err
+	}
+	peer := &peerSource{n: n, from: from, ref: r}
+	first, err := peer.Open(ctx, r.id, 0, r.sealed) // for the header
+	if err != nil {
+		return err
+	}
+	peer.ready = first
+	payload := &resumed{ctx: ctx, tree: tree, peer: peer}
+	defer payload.Close()
+	return n.takeIn(ctx, r, peer.header, payload, owner, audience)
+}
+
+func (n *Node) fetchLeaves(ctx context.Context, from string, r objectRef) (blob.Leaves, error) {
+	want := blob.LeavesSize(r.sealed)
+	if want == 0 {
+		return nil, nil
+	}
+	resp, body, err := n.host.FetchLeaves(ctx, from, r.id)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if resp.GetLeaves() != want {
+		return nil, agreement.Errorf(agreement.CodeDamaged, "object %s came with %d bytes of leaves instead of %d", r.id, resp.GetLeaves(), want)
+	}
+	leaves := make([]byte, want)
+	if _, err := io.ReadFull(body, leaves); err != nil {
+		return nil, agreement.Errorf(agreement.CodePeerUnreachable, "reading the leaves of object %s: %w", r.id, err)
+	}
+	return leaves, nil
+}
+
+// takeIn stores a sealed object that came from a peer, while checking both
+// that it is what its name says and that it holds what it should.
+func (n *Node) takeIn(ctx context.Context, r objectRef, header []byte, payload io.Reader, owner string, audience []string) error {
+	draft, err := n.store.NewDraft(ctx)
+	if err != nil {
+		return err
+	}
+	defer draft.Discard()
+	content, err := n.ring.Open(header, io.TeeReader(payload, draft))
+	if err != nil {
+		return agreement.Errorf(agreement.CodeDamaged, "opening object %s: %w", r.id, err)
+	}
+	c := &checked{in: content, hash: sha256.New(), want: r.content, left: r.size}
+	if _, err := io.CopyBuffer(io.Discard, c, make([]byte, contentBlock)); err != nil {
+		return fmt.Errorf("taking in object %s: %w", r.id, err)
+	}
+	o, err := draft.Keep(ctx, store.Object{
+		ContentHash: r.content, Size: r.size, MediaType: r.mediaType,
+		Audience: audience, Owner: owner, Created: time.Now(), Header: header,
+	}, time.Time{})
+	if err == nil && o.ID != r.id {
+		err = agreement.Errorf(agreement.CodeDamaged, "object %s arrived with other bytes", r.id)
+	}
+	return err
+}
+
+// peerSource reads an object's payload from a peer.
+type peerSource struct {
+	n      *Node
+	from   string
+	ref    objectRef
+	header []byte        // of the first answer
+	ready  io.ReadCloser // that answer's payload, for whoever asks for its beginning
+}
+
+// Open asks the peer for the payload from an offset on.
+func (p *peerSource) Open(ctx context.Context, id agreement.Hash, offset, _ int64) (io.ReadCloser, error) {
+	if p.ready != nil && offset == 0 {
+		r := p.ready
+		p.ready = nil
+		return r, nil
+	}
+	resp, body, err := p.n.host.Fetch(ctx, p.from, id, offset)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAnswer(resp, p.ref); err != nil {
+		return nil, errors.Join(err, body.Close())
+	}
+	p.header = resp.Header
+	return body, nil
+}
+
+func checkAnswer(resp *affiliatev1.FetchObjectResponse, r objectRef) error {
+	if len(resp.Header) > maxHeader {
+		return agreement.Errorf(agreement.CodeTooLarge, "an object's header has %d bytes, the limit is %d", len(resp.Header), maxHeader)
+	}
+	if size := resp.GetRef().GetSealedSize(); size != r.sealed {
+		return agreement.Errorf(agreement.CodeDamaged, "object %s has %d bytes there instead of %d", r.id, size, r.sealed)
+	}
+	return nil
+}
+
+// maxResumes is how often in a row a transfer goes on after a break without
+// having got anywhere.
+const maxResumes = 3
+
+// resumed reads a payload from a peer, verified, and asks again for what a
+// broken connection has cut off.
+type resumed struct {
+	ctx    context.Context //nolint:containedctx // it bounds the whole transfer
+	tree   *blob.Tree
+	peer   *peerSource
+	in     io.ReadCloser
+	at     int64
+	breaks int
+}
+
+// Read gives the next bytes.
+func (r *resumed) Read(p []byte) (int, error) {
+	for {
+		if r.in == nil {
+			in, err := r.tree.Open(r.ctx, r.peer, r.at, -1)
+			if err != nil {
+				return 0, err
+			}
+			r.in = in
+		}
+		k, err := r.in.Read(p)
+		if k > 0 {
+			r.at += int64(k)
+			r.breaks = 0
+			return k, nil
+		}
+		if err == nil || err == io.EOF || agreement.CodeOf(err) != agreement.CodePeerUnreachable || r.ctx.Err() != nil {
+			return 0, err
+		}
+		if r.breaks++; r.breaks > maxResumes {
+			return 0, err
+		}
+		_ = r.in.Close() // it is broken
+		r.in = nil
+	}
+}
+
+// Close ends the transfer.
+func (r *resumed) Close() error {
+	if r.peer.ready != nil {
+		_ = r.peer.ready.Close() // nobody wants it
+	}
+	if r.in != nil {
+		return r.in.Close()
+	}
+	return nil
+}
+
+// checked reads content and ends only when it is the content that its hash
+// says.
+type checked struct {
+	in    io.Reader
+	hash  hash.Hash
+	want  agreement.Hash
+	left  int64 // bytes
+	close func() error
+}
+
+// Read gives the next bytes.
+func (c *checked) Read(p []byte) (int, error) {
+	k, err := c.in.Read(p)
+	_, _ = c.hash.Write(p[:k]) // never fails
+	c.left -= int64(k)
+	if c.left < 0 || err == io.EOF && (c.left != 0 || agreement.Hash(c.hash.Sum(nil)) != c.want) {
+		return 0, agreement.Errorf(agreement.CodeDamaged, "an object doesn't hold the content %s that it is named for", c.want)
+	}
+	return k, err
+}
+
+// Close closes what is under the content.
+func (c *checked) Close() error { return c.close() }
+
+// contentHash hashes in a goroutine of its own, beside the one that seals.
+type contentHash struct {
+	full, empty chan []byte
+	done        chan struct{}
+	hash        hash.Hash
+	end         sync.Once
+}
+
+func newContentHash() *contentHash {
+	const blocks = 3
+	h := &contentHash{full: make(chan []byte, blocks), empty: make(chan []byte, blocks), done: make(chan struct{}), hash: sha256.New()}
+	for range blocks {
+		h.empty <- nil
+	}
+	go func() {
+		defer close(h.done)
+		for b := range h.full {
+			_, _ = h.hash.Write(b) // never fails
+			h.empty <- b
+		}
+	}()
+	return h
+}
+
+// Write adds to the content. It never fails.
+func (h *contentHash) Write(p []byte) (int, error) {
+	h.full <- append((<-h.empty)[:0], p...)
+	return len(p), nil
+}
+
+func (h *contentHash) stop() { h.end.Do(func() { close(h.full) }) }
+
+func (h *contentHash) sum() agreement.Hash {
+	h.stop()
+	<-h.done
+	return agreement.Hash(h.hash.Sum(nil))
+}
+
+// writers writes to the hash first, which then works while the other seals.
+type writers struct {
+	sealed io.Writer
+	hash   *contentHash
+}
+
+// Write writes to both.
+func (w writers) Write(p []byte) (int, error) {
+	_, _ = w.hash.Write(p) // never fails
+	return w.sealed.Write(p)
+}
+
+// bounded is a reader that fails beyond a number of bytes.
+func bounded(r io.Reader, most int64) io.Reader {
+	return io.MultiReader(io.LimitReader(r, most), &beyond{r, most})
+}
+
+type beyond struct {
+	r    io.Reader
+	most int64
+}
+
+// Read fails if there is anything left.
+func (b *beyond) Read([]byte) (int, error) {
+	var one [1]byte
+	if _, err := io.ReadFull(b.r, one[:]); err != nil {
+		return 0, err
+	}
+	return 0, agreement.Errorf(agreement.CodeTooLarge, "the object is larger than the limit of %d bytes", b.most).
+		WithHint("raise max_object_size under [store] on every affiliate, or make it smaller")
+}
