@@ -1,9 +1,9 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"connectrpc.com/connect"
@@ -19,7 +19,7 @@ import (
 type recordAPI struct{ n *Node }
 
 // GetRecord returns the current record of a name, with its content.
-func (a recordAPI) GetRecord(_ context.Context, req *connect.Request[affiliatev1.GetRecordRequest]) (*connect.Response[affiliatev1.Record], error) {
+func (a recordAPI) GetRecord(ctx context.Context, req *connect.Request[affiliatev1.GetRecordRequest]) (*connect.Response[affiliatev1.Record], error) {
 	scope, err := chainclient.ParseScope(req.Msg.ScopeId)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (a recordAPI) GetRecord(_ context.Context, req *connect.Request[affiliatev1
 		return nil, missingRecord(err, scope, req.Msg.Name)
 	}
 	out := viewRecord(r)
-	if out.Content, _, err = a.n.content(r.Content); err != nil {
+	if out.Content, _, err = a.n.content(ctx, r.Content); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(out), nil
@@ -90,22 +90,12 @@ type objectAPI struct{ n *Node }
 // PutObject seals content for this affiliate alone; a proposal that names it
 // seals it to the parties.
 func (a objectAPI) PutObject(ctx context.Context, in *connect.ClientStream[affiliatev1.PutObjectRequest]) (*connect.Response[affiliatev1.PutObjectResponse], error) {
-	var content bytes.Buffer
-	mediaType := ""
-	for in.Receive() {
-		if mediaType == "" {
-			mediaType = in.Msg().MediaType
-		}
-		if int64(content.Len()+len(in.Msg().Data)) > a.n.cfg.MaxObjectSize {
-			return nil, agreement.Errorf(agreement.CodeTooLarge, "the object is larger than the limit of %d bytes", a.n.cfg.MaxObjectSize).
-				WithHint("raise max_object_size under [store] on every affiliate, or make it smaller")
-		}
-		content.Write(in.Msg().Data)
-	}
-	if err := in.Err(); err != nil {
+	content := &putStream{in: in}
+	mediaType, err := content.begin()
+	if err != nil {
 		return nil, err
 	}
-	ref, err := a.n.seal(ctx, content.Bytes(), mediaType, "put", []string{a.n.ring.Address()}, nil)
+	ref, err := a.n.sealFrom(ctx, content, mediaType, "put", []string{a.n.ring.Address()}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -117,27 +107,66 @@ func (a objectAPI) PutObject(ctx context.Context, in *connect.ClientStream[affil
 // objectChunk is how much of an object one message of GetObject carries, in bytes.
 const objectChunk = 256 << 10
 
-// GetObject opens content that this affiliate holds.
-func (a objectAPI) GetObject(_ context.Context, req *connect.Request[affiliatev1.GetObjectRequest], out *connect.ServerStream[affiliatev1.GetObjectResponse]) error {
+// putStream reads the content of a PutObject.
+type putStream struct {
+	in   *connect.ClientStream[affiliatev1.PutObjectRequest]
+	rest []byte
+}
+
+// begin takes the first message, which says what kind of content it is.
+func (p *putStream) begin() (mediaType string, err error) {
+	if !p.in.Receive() {
+		return "", p.in.Err()
+	}
+	p.rest = p.in.Msg().Data
+	return p.in.Msg().MediaType, nil
+}
+
+// Read gives the next bytes.
+func (p *putStream) Read(b []byte) (int, error) {
+	for len(p.rest) == 0 {
+		if !p.in.Receive() {
+			if err := p.in.Err(); err != nil {
+				return 0, err
+			}
+			return 0, io.EOF
+		}
+		p.rest = p.in.Msg().Data
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
+
+// GetObject opens content that this affiliate holds. A stream that ends with
+// an error didn't carry the content whole.
+func (a objectAPI) GetObject(ctx context.Context, req *connect.Request[affiliatev1.GetObjectRequest], out *connect.ServerStream[affiliatev1.GetObjectResponse]) error {
 	hash, err := agreement.ParseHash(req.Msg.ContentHash)
 	if err != nil {
 		return agreement.Errorf(agreement.CodeBadRequest, "content hash: %w", err)
 	}
-	content, mediaType, err := a.n.content(hash)
+	content, o, err := a.n.contentReader(ctx, hash)
 	if err != nil {
 		return err
 	}
-	first := &affiliatev1.GetObjectResponse{Size: int64(len(content)), MediaType: mediaType}
-	for {
-		n := min(len(content), objectChunk)
-		first.Data, content = content[:n], content[n:]
-		if err := out.Send(first); err != nil {
+	defer content.Close()
+	msg := &affiliatev1.GetObjectResponse{Size: o.Size, MediaType: o.MediaType}
+	block := make([]byte, objectChunk)
+	for first := true; ; first = false {
+		n, err := io.ReadFull(content, block)
+		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !ended {
 			return err
 		}
-		if len(content) == 0 {
+		if msg.Data = block[:n]; n > 0 || first {
+			if err := out.Send(msg); err != nil {
+				return err
+			}
+		}
+		if ended {
 			return nil
 		}
-		first = &affiliatev1.GetObjectResponse{}
+		msg = &affiliatev1.GetObjectResponse{}
 	}
 }
 

@@ -105,7 +105,7 @@ func (c *contractCache) evict() {
 // is the contract that was asked for.
 func (n *Node) contract(ctx context.Context, hash, module agreement.Hash) (*exec.Contract, error) {
 	return n.contracts.get(ctx, contractKey{hash, module}, func() (*exec.Contract, error) {
-		wasm, _, err := n.content(module)
+		wasm, _, err := n.content(ctx, module)
 		if err != nil {
 			return nil, err
 		}

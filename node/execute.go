@@ -59,7 +59,7 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 	if err != nil {
 		return nil, nil, err
 	}
-	run, err := n.inputs(&t)
+	run, err := n.inputs(ctx, &t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -96,7 +96,7 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 }
 
 // inputs opens what the contract reads, and checks it against the terms.
-func (n *Node) inputs(t *terms) (exec.Run, error) {
+func (n *Node) inputs(ctx context.Context, t *terms) (exec.Run, error) {
 	run := exec.Run{
 		Proposed: map[string][]byte{}, Existing: map[string][]byte{},
 		Time: time.UnixMilli(t.TimeUnixMs).UTC(),
@@ -106,7 +106,7 @@ func (n *Node) inputs(t *terms) (exec.Run, error) {
 		into map[string][]byte
 	}{{t.Inputs, run.Proposed}, {t.Existing, run.Existing}} {
 		for _, in := range group.refs {
-			content, _, err := n.content(agreement.Hash(in.Object.ContentHash))
+			content, _, err := n.content(ctx, agreement.Hash(in.Object.ContentHash))
 			if err != nil {
 				return exec.Run{}, fmt.Errorf("reading %q: %w", in.Name, err)
 			}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -312,7 +313,7 @@ func (n *Node) takeInline(ctx context.Context, t *terms, objects []*affiliatev1.
 		if have {
 			continue
 		}
-		if err := n.takeIn(ctx, r, o.Header, o.Payload, t.id.String(), audience); err != nil {
+		if err := n.takeIn(ctx, r, o.Header, bytes.NewReader(o.Payload), t.id.String(), audience); err != nil {
 			return err
 		}
 	}

@@ -120,7 +120,7 @@ func (n *Node) message(ctx context.Context, s agreement.State, e store.Effect) (
 	round := decodeRound(e.Arg)
 	switch agreement.EffectKind(e.Kind) {
 	case agreement.SendProposal:
-		p, err := n.proposal(s, round)
+		p, err := n.proposal(ctx, s, round)
 		m.Content = &affiliatev1.Message_Proposal{Proposal: p}
 		return m, err
 	case agreement.SendAssent:
@@ -201,7 +201,7 @@ func (n *Node) body(s agreement.State, round uint32) (*affiliatev1.Body, error) 
 }
 
 // proposal carries small sealed objects with it; the rest is fetched.
-func (n *Node) proposal(s agreement.State, round uint32) (*affiliatev1.Proposal, error) {
+func (n *Node) proposal(ctx context.Context, s agreement.State, round uint32) (*affiliatev1.Proposal, error) {
 	t, err := n.termsOf(s)
 	if err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func (n *Node) proposal(s agreement.State, round uint32) (*affiliatev1.Proposal,
 		if size > inlineLimit || total+size > inlineTotal {
 			continue
 		}
-		o, err := n.sealedObject(agreement.Hash(in.Object.ObjectId))
+		o, err := n.sealedObject(ctx, agreement.Hash(in.Object.ObjectId))
 		if err != nil {
 			return nil, err
 		}
@@ -269,12 +269,12 @@ func (n *Node) cosignature(ctx context.Context, s agreement.State, round uint32)
 	return &affiliatev1.CosignatureBytes{BodyDigest: digest[:], AccountKey: n.ring.AccountKey(), Signature: sig}, nil
 }
 
-func (n *Node) sealedObject(id agreement.Hash) (*affiliatev1.SealedObject, error) {
+func (n *Node) sealedObject(ctx context.Context, id agreement.Hash) (*affiliatev1.SealedObject, error) {
 	o, err := n.store.Object(id)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := n.payload(o)
+	payload, err := n.payload(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -262,7 +262,7 @@ func (n *Node) draftData(ctx context.Context, t *affiliatev1.Terms, req *affilia
 	if err != nil {
 		return err
 	}
-	if t.Inputs, err = n.draftInputs(given, m, seal); err != nil {
+	if t.Inputs, err = n.draftInputs(ctx, given, m, seal); err != nil {
 		return err
 	}
 	if t.Existing, err = n.draftExisting(ctx, &probe, m, onChain, audience, required); err != nil {
@@ -294,14 +294,14 @@ func givenInputs(inputs []*affiliatev1.ProposedInput, m contract.Manifest) (map[
 	return given, nil
 }
 
-func (n *Node) draftInputs(given map[string]*affiliatev1.ProposedInput, m contract.Manifest, seal sealer) ([]*affiliatev1.InputRef, error) {
+func (n *Node) draftInputs(ctx context.Context, given map[string]*affiliatev1.ProposedInput, m contract.Manifest, seal sealer) ([]*affiliatev1.InputRef, error) {
 	var out []*affiliatev1.InputRef
 	for _, spec := range m.Inputs {
 		in := given[spec.Name]
 		if in == nil {
 			continue
 		}
-		content, err := n.inputContent(in, spec)
+		content, err := n.inputContent(ctx, in, spec)
 		if err != nil {
 			return nil, err
 		}
@@ -331,14 +331,14 @@ func inputNames(m contract.Manifest) string {
 }
 
 // inputContent is an input as it will be hashed: JSON in its canonical form.
-func (n *Node) inputContent(in *affiliatev1.ProposedInput, spec contract.ValueSpec) ([]byte, error) {
+func (n *Node) inputContent(ctx context.Context, in *affiliatev1.ProposedInput, spec contract.ValueSpec) ([]byte, error) {
 	content := in.GetContent()
 	if named := in.GetContentHash(); named != "" {
 		hash, err := agreement.ParseHash(named)
 		if err != nil {
 			return nil, agreement.Errorf(agreement.CodeBadRequest, "input %q: %w", spec.Name, err)
 		}
-		if content, _, err = n.content(hash); err != nil {
+		if content, _, err = n.content(ctx, hash); err != nil {
 			return nil, err
 		}
 	}

@@ -62,7 +62,7 @@ func (n *Node) trace(ctx context.Context, s agreement.State, content bool) (*aff
 	if err != nil {
 		return nil, err
 	}
-	run, err := n.inputs(&t)
+	run, err := n.inputs(ctx, &t)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -205,9 +206,15 @@ func (n *Node) contractOf(ctx context.Context, from string, hash agreement.Hash)
 	if err != nil {
 		return store.Contract{}, err
 	}
-	payload, err := readPayload(resp, body, r)
-	if err != nil {
-		return store.Contract{}, fmt.Errorf("reading contract %s of %s: %w", hash, from, err)
+	if r.size > maxHeld {
+		return store.Contract{}, agreement.Errorf(agreement.CodeTooLarge, "a module of %d bytes; at most %d are held", r.size, maxHeld)
+	}
+	if err := checkAnswer(resp, r); err != nil {
+		return store.Contract{}, err
+	}
+	payload := make([]byte, r.sealed)
+	if _, err := io.ReadFull(body, payload); err != nil {
+		return store.Contract{}, agreement.Errorf(agreement.CodePeerUnreachable, "reading contract %s of %s: %w", hash, from, err)
 	}
 	if blake3.Sum256(payload) != r.id {
 		return store.Contract{}, agreement.Errorf(agreement.CodeDamaged, "the module arrived with other bytes")
@@ -224,7 +231,7 @@ func (n *Node) contractOf(ctx context.Context, from string, hash agreement.Hash)
 		return store.Contract{}, agreement.Errorf(agreement.CodeBadModule, "the module makes contract %s", c.Hash)
 	}
 	r.mediaType = mediaWasm
-	err = n.takeIn(ctx, r, resp.Header, payload, contractOwner(hash), []string{n.ring.Address(), from})
+	err = n.takeIn(ctx, r, resp.Header, bytes.NewReader(payload), contractOwner(hash), []string{n.ring.Address(), from})
 	return storedContract(c, int64(len(wasm))), err
 }
 
@@ -266,7 +273,7 @@ func (n *Node) moduleFor(ctx context.Context, reader string, c store.Contract) (
 	if len(audience) > keys.MaxReaders || !slices.Contains(audience, reader) {
 		audience = []string{n.ring.Address(), reader}
 	}
-	wasm, _, err := n.content(c.Module)
+	wasm, _, err := n.content(ctx, c.Module)
 	if err != nil {
 		return agreement.Hash{}, err
 	}
