@@ -38,3 +38,17 @@ func TestExplainClosing(t *testing.T) {
 		t.Error(x.Summary)
 	}
 }
+
+// Whoever hears of a divergence, the two between whom it is and others, learns
+// whose trace to compare with its own.
+func TestExplainDivergence(t *testing.T) {
+	for _, c := range []struct{ self, cause, other string }{{"p", "a", "a"}, {"a", "a", "p"}, {"b", "a", "a"}} {
+		s := State{ID: UUID{1}, Phase: FailedPhase, Self: c.self, Proposer: "p", Cause: c.cause, Code: CodeDiverged, Message: "function f: fuel: 7 stated, 8 reached"}
+		todo := strings.Join(Explain(s).Actions, "\n")
+		for _, want := range []string{"affiliate agreement trace " + s.ID.String() + " --output json", "have " + c.other + " do the same", "affiliate agreement trace-diff"} {
+			if !strings.Contains(todo, want) {
+				t.Errorf("%s isn't told %q: %s", c.self, want, todo)
+			}
+		}
+	}
+}

@@ -105,8 +105,8 @@ func hostile() map[string]struct {
 		"a call to nothing":      {code([]byte{0x10, 99}), []string{"no such function"}},
 		"a wide br_table":        {code(cat(i32(0), []byte{0x0e}, uleb(maxBranchTargets+1), make([]byte, maxBranchTargets+2))), []string{"br_table"}},
 		"br_table without end":   {code(cat(i32(0), []byte{0x0e}, most)), []string{"4294967295 targets"}},
-		"deep blocks":            {code(cat(repeat(block, maxNesting), repeat(end, maxNesting))), []string{"1024 deep"}},
-		"many blocks":            {code(repeat(cat(block, end), maxBlocks)), []string{"2000 blocks"}},
+		"deep blocks":            {code(cat(repeat(block, maxNesting), repeat(end, maxNesting))), []string{"2048 deep"}},
+		"many blocks":            {code(repeat(cat(block, end), maxBlocks)), []string{"6000 blocks"}},
 		"vector instruction":     {code(cat([]byte{0xfd, 12}, make([]byte, 16), drop)), []string{"SIMD"}},
 		"atomic instruction":     {code([]byte{0xfe, 3, 0}), []string{"atomics"}},
 		"table.grow":             {code([]byte{0xfc, 15, 0}), []string{"change tables"}},
@@ -241,8 +241,8 @@ func TestEngineVersion(t *testing.T) {
 // The limits of admission that tests stretch.
 const (
 	maxBody          = 256 << 10
-	maxBlocks        = 2_000
-	maxNesting       = 1_024
+	maxBlocks        = 6_000
+	maxNesting       = 2_048
 	maxBranchTargets = 4_096
 )
 

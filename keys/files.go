@@ -14,12 +14,9 @@ import (
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
-// maxKeyFile bounds what is read of a key file, in bytes. The largest, a
-// sealed identity, has about 300.
+// maxKeyFile bounds what is read of a file of the key directory, in bytes. The
+// largest, the identities, has about 1000.
 const maxKeyFile = 64 << 10
-
-// agePrefix starts every age file; a plain key file doesn't have it.
-const agePrefix = "age-encryption.org/v1\n"
 
 // derivedWorkFactor is scrypt's log2 N for passphrases that are themselves
 // 256-bit keys: stretching adds nothing there. It takes about 1 MiB.
@@ -93,6 +90,22 @@ func writePrivate(path string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// replacePrivate puts a file in another's place: after a crash there is one or
+// the other, whole.
+func replacePrivate(path string, content []byte) error {
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
+		return err
+	}
+	if err := writePrivate(temp, content); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // lock encrypts content under a passphrase.

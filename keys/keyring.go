@@ -30,10 +30,10 @@ const (
 // isn't used: it asks the terminal for the passphrase whenever there is one,
 // and it keeps a bcrypt hash of the passphrase beside the keys, which would be
 // cheaper to search than scrypt.
-func openKeyring(dir string, locked bool, secret []byte) (cosmoskeyring.Keyring, error) {
+func openKeyring(dir string, locked bool, root []byte) (cosmoskeyring.Keyring, error) {
 	sub, passphrase := dirKeyringTest, testPassphrase
 	if locked {
-		sub, passphrase = dirKeyringFile, hex.EncodeToString(derive(secret, labelKeyring))
+		sub, passphrase = dirKeyringFile, hex.EncodeToString(expand(root, labelKeyring))
 	}
 	db, err := keyring.Open(keyring.Config{
 		AllowedBackends:  []keyring.BackendType{keyring.FileBackend},
@@ -50,8 +50,8 @@ func openKeyring(dir string, locked bool, secret []byte) (cosmoskeyring.Keyring,
 }
 
 // createAccount puts a key from a fresh mnemonic into a new keyring.
-func createAccount(dir string, locked bool, secret []byte, prefix string) (*secp256k1.PrivateKey, error) {
-	kr, err := openKeyring(dir, locked, secret)
+func createAccount(dir string, locked bool, root []byte, prefix string) (*secp256k1.PrivateKey, error) {
+	kr, err := openKeyring(dir, locked, root)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ func createAccount(dir string, locked bool, secret []byte, prefix string) (*secp
 }
 
 // openAccount reads the account key once; the file keyring decrypts slowly.
-func openAccount(dir string, locked bool, secret []byte) (*secp256k1.PrivateKey, error) {
-	kr, err := openKeyring(dir, locked, secret)
+func openAccount(dir string, locked bool, root []byte) (*secp256k1.PrivateKey, error) {
+	kr, err := openKeyring(dir, locked, root)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package keys
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ func newTestRing(t testing.TB) *Ring {
 	return r
 }
 
-func wantCode(t *testing.T, err error, code agreement.Code) {
+func wantCode(t testing.TB, err error, code agreement.Code) {
 	t.Helper()
 	var e *agreement.Error
 	if !errors.As(err, &e) || e.Code != code {
@@ -64,7 +65,7 @@ func TestProtectedKeys(t *testing.T) {
 	_, err = Open(Options{Dir: dir, Unprotected: true, Prefix: "tp"})
 	wantCode(t, err, agreement.CodeBadRequest)
 
-	secrets := [][]byte{o.Passphrase, made.secret, []byte(strings.ToLower(string(made.secret))), made.node.Seed(), made.account.Serialize()}
+	secrets := [][]byte{o.Passphrase, made.root, []byte(hex.EncodeToString(made.root)), []byte(made.identities()[0].key.String()), made.node.Seed(), made.account.Serialize()}
 	err = filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
 			return err
@@ -121,7 +122,7 @@ func TestOpenRefusesWhatOthersCanRead(t *testing.T) {
 		path string
 		mode os.FileMode
 	}{
-		{dir, 0o750}, {dir, 0o701}, {filepath.Join(dir, fileEncryption), 0o644}, {filepath.Join(dir, fileNode), 0o620},
+		{dir, 0o750}, {dir, 0o701}, {filepath.Join(dir, fileRoot), 0o644}, {filepath.Join(dir, fileNode), 0o620},
 		{filepath.Join(dir, dirKeyringTest), 0o755}, {filepath.Join(dir, dirKeyringTest, accountName+".info"), 0o640},
 	}
 	for _, c := range cases {
@@ -144,7 +145,7 @@ func TestOpenRefusesWhatOthersCanRead(t *testing.T) {
 }
 
 func TestOpenReportsDamage(t *testing.T) {
-	for _, name := range []string{fileEncryption, fileNode, filepath.Join(dirKeyringTest, accountName+".info")} {
+	for _, name := range []string{fileRoot, fileIdentities, fileNode, filepath.Join(dirKeyringTest, accountName+".info")} {
 		dir := filepath.Join(t.TempDir(), "keys")
 		o := Options{Dir: dir, Unprotected: true, Prefix: "tp"}
 		if _, err := Create(o); err != nil {

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/hmac"
@@ -90,19 +89,16 @@ func ClaimFits(claim, token []byte) bool {
 	return len(token) == TokenSize && subtle.ConstantTimeCompare(sum[:], claim) == 1
 }
 
+// mailHeader is the size of a header with one recipient: a mail has no more.
+const mailHeader = len(agePrefix) + hybridStanza + footerSize
+
 // OpenMail returns the SignedMessage bytes inside a mail. The tag is not
 // checked: see Recognises.
 func (r *Ring) OpenMail(m *affiliatev1.Mail) ([]byte, error) {
-	footer := bytes.Index(m.GetSealed(), []byte(ageFooter))
-	if footer < 0 {
+	if len(m.GetSealed()) < mailHeader {
 		return nil, agreement.Errorf(agreement.CodeBadMessage, "a mail without a sealed message")
 	}
-	line := bytes.IndexByte(m.Sealed[footer+1:], '\n')
-	if line < 0 {
-		return nil, agreement.Errorf(agreement.CodeBadMessage, "a mail without a sealed message")
-	}
-	split := footer + 1 + line + 1
-	return r.Unseal(m.Sealed[:split], m.Sealed[split:], MaxMessage)
+	return r.Unseal(m.Sealed[:mailHeader], m.Sealed[mailHeader:], MaxMessage)
 }
 
 // mailSecret is what this affiliate shares with the sender of a mail.

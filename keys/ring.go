@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
@@ -11,15 +10,15 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"filippo.io/age"
-
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
 // Files of the key directory.
 const (
-	fileEncryption = "encryption.key" // age identity, under the passphrase
-	fileNode       = "node.key"       // Ed25519 seed in hex, under a key derived from the identity
+	fileRoot       = "root.key"       // root secret in hex, under the passphrase
+	fileIdentities = "identities.key" // age identities, under a key derived from the root secret
+	fileNode       = "node.key"       // Ed25519 seed in hex, likewise
+	fileFormat1    = "encryption.key" // of directories made before: the only identity, under the passphrase
 )
 
 // Create makes new keys in a directory that doesn't exist yet or is empty,
@@ -57,108 +56,83 @@ func Create(o Options) (*Ring, error) {
 // create writes all keys into dir.
 func (o Options) create(dir string) (*Ring, error) {
 	defer debug.FreeOSMemory() // scrypt took 128 MiB
-	id, err := age.GenerateHybridIdentity()
+	s, err := newSecrets()
 	if err != nil {
 		return nil, err
 	}
-	secret := []byte(id.String())
-	content := append(secret[:len(secret):len(secret)], '\n')
-	if o.protected() {
-		if content, err = lock(content, string(o.Passphrase), passphraseWorkFactor); err != nil {
-			return nil, err
-		}
-	}
-	if err := writePrivate(filepath.Join(dir, fileEncryption), content); err != nil {
+	locked := o.protected()
+	if err := o.writeSecrets(dir, locked, s); err != nil {
 		return nil, err
 	}
 	_, node, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return nil, err
 	}
-	content = []byte(hex.EncodeToString(node.Seed()) + "\n")
-	if o.protected() {
-		if content, err = lock(content, hex.EncodeToString(derive(secret, labelNodeKeyFile)), derivedWorkFactor); err != nil {
-			return nil, err
-		}
-	}
-	if err := writePrivate(filepath.Join(dir, fileNode), content); err != nil {
+	content := []byte(hex.EncodeToString(node.Seed()) + "\n")
+	if err := writeDerived(filepath.Join(dir, fileNode), content, locked, s.root, labelNodeKeyFile); err != nil {
 		return nil, err
 	}
-	account, err := createAccount(dir, o.protected(), secret, o.Prefix)
+	account, err := createAccount(dir, locked, s.root, o.Prefix)
 	if err != nil {
 		return nil, err
 	}
 	if err := syncDir(dir); err != nil {
 		return nil, err
 	}
-	return newRing(o.Prefix, account, id, node)
+	return newRing(o, locked, s, account, node)
 }
 
-// Open unlocks existing keys. Errors are *agreement.Error: CodeNotFound
-// without keys, CodeBadRequest for a wrong passphrase or an open directory,
-// CodeDamaged for keys that can't be read.
+// Open unlocks existing keys. A directory made before identities could be
+// rotated is brought to the present format. Errors are *agreement.Error:
+// CodeNotFound without keys, CodeBadRequest for a wrong passphrase or an open
+// directory, CodeDamaged for keys that can't be read.
 func Open(o Options) (*Ring, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(o.Dir, fileEncryption)); errors.Is(err, fs.ErrNotExist) {
+	if !exists(filepath.Join(o.Dir, fileRoot)) && !exists(filepath.Join(o.Dir, fileFormat1)) {
 		return nil, agreement.Errorf(agreement.CodeNotFound, "there are no keys in %s", o.Dir).
 			WithHint("restore the directory from a backup; a new affiliate, with new keys, is made by affiliate init in another home")
 	}
 	if err := checkTree(o.Dir); err != nil {
-		return nil, asError(err, o.Dir)
+		return nil, o.asError(err)
 	}
 	ring, err := o.open()
-	return ring, asError(err, o.Dir)
+	return ring, o.asError(err)
 }
 
-// open reads the identity first: the other two are locked under keys derived
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// open reads the root secret first: the others are locked under keys derived
 // from it, so that only one slow scrypt is run.
 func (o Options) open() (*Ring, error) {
 	defer debug.FreeOSMemory() // scrypt took 128 MiB
-	content, err := readPrivate(filepath.Join(o.Dir, fileEncryption))
+	s, locked, err := o.openSecrets()
 	if err != nil {
 		return nil, err
 	}
-	locked := bytes.HasPrefix(content, []byte(agePrefix))
-	switch {
-	case locked && !o.protected():
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "the keys in %s need a passphrase", o.Dir).
-			WithHint("give it by keys.passphrase_file, the environment or the prompt")
-	case locked:
-		if content, err = unlock(content, string(o.Passphrase)); err != nil {
-			return nil, err
-		}
-	case !o.Unprotected:
-		return nil, agreement.Errorf(agreement.CodeBadRequest, "the keys in %s have no passphrase", o.Dir).
-			WithHint("set keys.unprotected = true to use them as they are")
-	}
-	id, err := age.ParseHybridIdentity(strings.TrimSpace(string(content)))
-	if err != nil {
-		return nil, errors.New("the encryption identity can't be read") // the cause could quote the key
-	}
-	secret := []byte(id.String())
-	node, err := openNodeKey(filepath.Join(o.Dir, fileNode), locked, secret)
+	node, err := openNodeKey(filepath.Join(o.Dir, fileNode), locked, s.root)
 	if err != nil {
 		return nil, err
 	}
-	account, err := openAccount(o.Dir, locked, secret)
+	account, err := openAccount(o.Dir, locked, s.root)
 	if err != nil {
 		return nil, err
 	}
-	return newRing(o.Prefix, account, id, node)
+	ring, err := newRing(o, locked, s, account, node)
+	if err == nil {
+		ring.fixed = o.settle(locked, s)
+	}
+	return ring, err
 }
 
-func openNodeKey(path string, locked bool, secret []byte) (ed25519.PrivateKey, error) {
-	content, err := readPrivate(path)
+func openNodeKey(path string, locked bool, root []byte) (ed25519.PrivateKey, error) {
+	content, err := readDerived(path, locked, root, labelNodeKeyFile)
 	if err != nil {
 		return nil, err
-	}
-	if locked {
-		content, err = unlock(content, hex.EncodeToString(derive(secret, labelNodeKeyFile)))
-		if err != nil {
-			return nil, errors.New("the node key belongs to another encryption identity")
-		}
 	}
 	seed, err := hex.DecodeString(strings.TrimSpace(string(content)))
 	if err != nil || len(seed) != ed25519.SeedSize {
@@ -183,18 +157,21 @@ func (o Options) check() error {
 }
 
 // asError gives an error of Open its code.
-func asError(err error, dir string) error {
+func (o Options) asError(err error) error {
 	var known *agreement.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
+	case errors.Is(err, errPassphrase) && o.Origin != "":
+		return agreement.Errorf(agreement.CodeBadRequest, "%s doesn't open the keys in %s", o.Origin, o.Dir).
+			WithHint("it must be the one that the keys were made with")
 	case errors.Is(err, errPassphrase):
-		return agreement.Errorf(agreement.CodeBadRequest, "the passphrase doesn't open the keys in %s", dir).
+		return agreement.Errorf(agreement.CodeBadRequest, "the passphrase doesn't open the keys in %s", o.Dir).
 			WithHint("it comes from the passphrase file, else from AFFILIATE_PASSPHRASE, else from the prompt; a newline at its end is ignored, other spaces are not")
 	}
-	return agreement.Errorf(agreement.CodeDamaged, "opening the keys in %s: %w", dir, err).
+	return agreement.Errorf(agreement.CodeDamaged, "opening the keys in %s: %w", o.Dir, err).
 		WithHint("restore the whole directory from a backup")
 }
 

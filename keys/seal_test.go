@@ -40,7 +40,7 @@ func TestSealForReadersOnly(t *testing.T) {
 			_, err = a.Unseal(header, payload, int64(size)-1)
 			wantCode(t, err, agreement.CodeTooLarge)
 		}
-		in, err := age.Decrypt(io.MultiReader(bytes.NewReader(header), bytes.NewReader(payload)), a.identity)
+		in, err := age.Decrypt(io.MultiReader(bytes.NewReader(header), bytes.NewReader(payload)), a.identities()[0].key)
 		if err != nil {
 			t.Fatalf("not an age file: %v", err)
 		}

@@ -8,8 +8,8 @@ import (
 
 // What admission allows. The engine trusts the numbers in a binary: without
 // these limits a module of 15 bytes can make it allocate hundreds of gigabytes,
-// and others compile for minutes. Modules that stock Go builds, of 3.5 and of
-// 14 MB, stay under half of each.
+// and others compile for hours. Modules that stock Go builds, of 3.5 and of
+// 14 MB, stay at about half of each at most.
 const (
 	maxTypes         = 10_000
 	maxParameters    = 16 // of a function, and likewise results
@@ -25,12 +25,16 @@ const (
 	maxDataParts     = 500_000 // data segments
 	maxBody          = 256 << 10
 	maxLocals        = 128
-	maxNesting       = 1_024
-	maxBlocks        = 2_000 // of a function
+	maxNesting       = 2_048
+	maxBlocks        = 6_000 // of a function
 	maxBranchTargets = 4_096 // of a br_table
 	maxAllTargets    = 512_000
-	maxBlockSquares  = 64_000_000 // sum over functions of blocks²
-	maxBlockLocals   = 8_000_000  // sum over functions of blocks × locals
+
+	// Compiling takes time that grows faster than a function. These are sums
+	// over all functions; each alone allows about ten seconds.
+	maxBlockSquares = 256_000_000    // of blocks²
+	maxSlotSquares  = 48_000_000_000 // of (values that are made, or differ where ways meet)²
+	maxWork         = 26_000_000     // over pieces of straight code, of values that may live × loops around
 )
 
 // PageSize is the size of a page of WebAssembly memory, in bytes.
@@ -63,7 +67,8 @@ type admission struct {
 	announced int // data segments; -1: not announced
 	data      int // data segments that there are
 
-	targets, squares, products int // sums over all bodies
+	targets                    int   // of br_tables, over all bodies
+	squares, slotSquares, work int64 // sums over all bodies
 
 	content [13][]byte // of the sections, without the count where elements are added
 	present [13]bool

@@ -49,6 +49,8 @@ func (a *admission) body(sig Signature) {
 	w.begin(a.at)
 	w.locals, w.groups = a.locals(sig), a.at
 	w.code = a.at
+	_, w.frames[0].results = signature(sig)
+	w.block()
 	for len(w.frames) > 0 && a.err == nil {
 		a.instruction()
 		if len(w.frames) > maxNesting {
@@ -59,9 +61,15 @@ func (a *admission) body(sig Signature) {
 		}
 	}
 	a.squares += w.blocks * w.blocks
-	a.products += w.blocks * w.locals
-	if a.squares > maxBlockSquares || a.products > maxBlockLocals {
+	a.slotSquares += w.slots * w.slots
+	a.work += w.work
+	switch {
+	case a.squares > maxBlockSquares:
 		a.fail("the functions have too many blocks together")
+	case a.slotSquares > maxSlotSquares:
+		a.fail("the functions make too many values together")
+	case a.work > maxWork:
+		a.fail("too many values live in the blocks and loops of the functions")
 	}
 	if a.err == nil {
 		a.emit(sig)
@@ -71,10 +79,7 @@ func (a *admission) body(sig Signature) {
 // locals reads a body's variables and returns how many there are, parameters
 // included.
 func (a *admission) locals(sig Signature) int {
-	total := 0
-	for sig[total] != ':' {
-		total++
-	}
+	total, _ := signature(sig)
 	groups := a.count(maxLocals, 2, "groups of locals")
 	a.rewriting.groupCount, a.rewriting.groupsAt = groups, a.at
 	for range groups {
@@ -95,10 +100,11 @@ func (a *admission) instruction() {
 	w, at := &a.rewriting, a.at
 	op := a.byte()
 	w.step(int(costs[op]))
+	w.operands(int(effects[op]>>4), int(effects[op]&15))
 	switch {
 	case op == opBlock || op == opLoop || op == opIf:
-		a.blockTypeIndex()
-		w.open(op, a.at)
+		params, results := a.blockTypeIndex()
+		w.open(op, params, results, a.at)
 	case op == opElse:
 		if w.frames[len(w.frames)-1].op != opIf {
 			a.fail("an else without an if")
@@ -122,10 +128,14 @@ func (a *admission) instruction() {
 	case op == opUnreachable:
 		w.dead()
 	case op == opCall:
-		a.functionIndex()
+		if i := a.functionIndex(); a.err == nil {
+			w.operands(signature(a.types[a.functions[i]]))
+		}
 		w.call(at, a.at)
 	case op == opIndirect:
-		a.typeIndex()
+		if i := a.typeIndex(); a.err == nil {
+			w.operands(signature(a.types[i]))
+		}
 		if a.u32() != 0 || a.tables == 0 {
 			a.fail("there is no such table")
 		}
@@ -141,9 +151,12 @@ func (a *admission) simple(op byte, at int) {
 	w := &a.rewriting
 	switch {
 	case op == 0x01 || op == 0x1a || op == 0x1b: // nop, drop, select
-	case op >= 0x20 && op <= 0x22: // local.get, .set, .tee
-		if int(a.u32()) >= w.locals {
+	case op >= opLocalGet && op <= opLocalTee:
+		switch i := int(a.u32()); {
+		case i >= w.locals:
 			a.fail("there is no such local")
+		case op != opLocalGet:
+			w.assign(i)
 		}
 	case op == 0x23 || op == 0x24: // global.get, .set
 		if int(a.u32()) >= a.globals {
@@ -178,12 +191,17 @@ func (a *admission) simple(op byte, at int) {
 }
 
 // blockTypeIndex reads the type of a block.
-func (a *admission) blockTypeIndex() {
+func (a *admission) blockTypeIndex() (params, results int) {
 	switch t := a.signed(33); {
-	case t >= 0 && t < int64(len(a.types)), t == -64, t >= -4 && t <= -1: // a function's, none, one value
+	case t >= 0 && t < int64(len(a.types)):
+		return signature(a.types[t])
+	case t == -64: // none
+	case t >= -4 && t <= -1:
+		results = 1
 	default:
 		a.fail("there is no such type")
 	}
+	return 0, results
 }
 
 // label reads how many blocks out a branch goes.
@@ -217,6 +235,7 @@ func (a *admission) branchTable() {
 	}
 	for range n + 1 {
 		a.rewriting.branch(a.label())
+		a.rewriting.piece() // an engine has one for each
 		if a.err != nil {
 			return
 		}
@@ -235,11 +254,13 @@ func (a *admission) prefixed(at int) {
 	w := &a.rewriting
 	switch op := a.u32(); {
 	case op <= 7: // saturating conversions
+		w.operands(1, 1)
 		w.step(costStep)
 	case op == 8: // memory.init
 		a.passive = true
 		a.dataIndex()
 		a.zero()
+		w.operands(3, 0)
 		w.bulk(at)
 	case op == 9: // data.drop
 		a.passive = true
@@ -248,9 +269,11 @@ func (a *admission) prefixed(at int) {
 	case op == 10: // memory.copy
 		a.zero()
 		a.zero()
+		w.operands(3, 0)
 		w.bulk(at)
 	case op == 11: // memory.fill
 		a.zero()
+		w.operands(3, 0)
 		w.bulk(at)
 	default:
 		a.fail("instructions that change tables aren't supported")

@@ -16,9 +16,12 @@ type rewriting struct {
 	inserts  []insert
 	previous byte // opcode of the last instruction
 
-	blocks, instructions int
-	loops, calls, bulks  bool
-	real32, real64       bool // a scratch local is needed
+	blocks, work        int64 // of the body, to compile
+	slots               int64 // places that a frame of the compiled function may have
+	height, highest     int   // operands
+	around              int   // loops that are open
+	loops, calls, bulks bool
+	real32, real64      bool // a scratch local is needed
 
 	// What emitting uses.
 	out                           []byte
@@ -37,6 +40,10 @@ type frame struct {
 	reach    int  // the outermost frame that a branch within it goes to, by index; −1: out of the function
 	branched bool // a branch goes to its end
 	alive    bool // of opElse: control can reach the end of the first branch
+
+	params, results int       // of its type
+	base            int       // operands below it
+	assigned        [2]uint64 // locals that have new values within it
 }
 
 type segment struct{ cost int }
@@ -65,7 +72,7 @@ const (
 
 func (w *rewriting) begin(at int) {
 	*w = rewriting{
-		begun: at, blocks: 1, current: 1, previous: opUnreachable,
+		begun: at, current: 1, previous: opUnreachable,
 		frames:   append(w.frames[:0], frame{op: opBlock, entry: 1, reach: math.MaxInt}),
 		segments: append(w.segments[:0], segment{}, segment{}),
 		inserts:  w.inserts[:0], out: w.out[:0],
@@ -75,7 +82,6 @@ func (w *rewriting) begin(at int) {
 // step notes an instruction.
 func (w *rewriting) step(cost int) {
 	w.segments[w.current].cost += cost
-	w.instructions++
 }
 
 func (w *rewriting) insert(at int, what byte) {
@@ -91,9 +97,14 @@ func (w *rewriting) segment(at int, what byte) {
 	w.insert(at, what)
 }
 
-func (w *rewriting) open(op byte, after int) {
-	w.blocks++
-	w.frames = append(w.frames, frame{op: op, entry: w.current, reach: math.MaxInt})
+func (w *rewriting) open(op byte, params, results, after int) {
+	w.frames = append(w.frames, frame{
+		op: op, entry: w.current, reach: math.MaxInt, params: params, results: results, base: max(w.height-params, 0),
+	})
+	if op == opLoop {
+		w.around++
+	}
+	w.block()
 	switch {
 	case w.current == 0:
 	case op == opLoop:
@@ -106,8 +117,9 @@ func (w *rewriting) open(op byte, after int) {
 }
 
 func (w *rewriting) otherwise(after int) {
-	w.blocks++
 	f := &w.frames[len(w.frames)-1]
+	w.height = f.base + f.params
+	w.block()
 	f.op, f.alive = opElse, w.current != 0
 	if f.entry != 0 {
 		w.segment(after, insertCharge)
@@ -119,10 +131,18 @@ func (w *rewriting) close(after int) {
 	last := len(w.frames) - 1
 	f := w.frames[last]
 	w.frames = w.frames[:last]
+	w.join(&f)
+	if f.op == opLoop {
+		w.around--
+	}
 	if last == 0 {
 		return
 	}
 	parent := &w.frames[last-1]
+	parent.assigned[0] |= f.assigned[0]
+	parent.assigned[1] |= f.assigned[1]
+	w.height = f.base + f.results
+	w.highest = max(w.highest, w.height)
 	parent.reach = min(parent.reach, f.reach)
 	reached := w.current != 0 || f.branched || f.op == opIf || f.alive
 	joins := f.branched || f.op == opIf || f.op == opElse // several ways lead here
@@ -146,7 +166,7 @@ func (w *rewriting) branch(label int) {
 
 // fork goes on after a branch that may be taken.
 func (w *rewriting) fork(after int) {
-	w.blocks++
+	w.block()
 	if w.current != 0 {
 		w.segment(after, insertCharge)
 	}
@@ -154,7 +174,8 @@ func (w *rewriting) fork(after int) {
 
 // dead notes that control doesn't get further.
 func (w *rewriting) dead() {
-	w.blocks++
+	w.block()
+	w.height = w.frames[len(w.frames)-1].base
 	w.current = 0
 }
 
@@ -190,12 +211,12 @@ func (w *rewriting) visible(at int, wide bool) {
 // bulk notes an instruction whose last operand is a number of bytes.
 func (w *rewriting) bulk(at int) {
 	w.step(costBulk)
-	w.bulks = true
+	w.expands()
 	w.insert(at, insertBulk)
 }
 
 func (w *rewriting) grow(at, after int) {
-	w.bulks = true
+	w.expands()
 	w.insert(at, insertBeforeGrow)
 	w.insert(after, insertAfterGrow)
 }
@@ -217,11 +238,21 @@ func (w *rewriting) checked() bool {
 }
 
 // frameUnit is what a stack frame of ordinary size may take, in bytes.
+// MaxDepth of them are 31 MB; wazero's compiler has at least 50 MB.
 const frameUnit = 16 << 10
 
-// frameWeight is how many ordinary frames a function's counts as, at least one. An
-// engine may keep every value that instructions make, and every local at every
-// block, in a place of its own.
+// What compiled code may keep that isn't an operand of the module, in places
+// of 8 bytes.
+const (
+	joinSlots  = 4 // where ways meet: the fuel and the depth, the memory's place and size
+	bulkSlots  = 4
+	bulkBlocks = 4
+)
+
+// frameWeight is how many ordinary frames a function's counts as, at least
+// one. A compiler may keep every operand that is ever made in a place of its
+// own, and every local that has another value where ways meet; an interpreter
+// keeps the operands that there are at once, and all locals.
 func (w *rewriting) frameWeight() int64 {
-	return 1 + int64(8*(w.instructions+w.locals*w.blocks)/frameUnit)
+	return 1 + 8*(w.slots+int64(w.highest+w.locals))/frameUnit
 }

@@ -92,10 +92,12 @@ func (a *admission) elementSection() {
 	}
 }
 
-func (a *admission) functionIndex() {
-	if i := a.u32(); a.err == nil && int(i) >= len(a.functions) {
+func (a *admission) functionIndex() uint32 {
+	i := a.u32()
+	if a.err == nil && int(i) >= len(a.functions) {
 		a.fail("there is no such function")
 	}
+	return i
 }
 
 func (a *admission) dataCountSection() { a.announced = int(a.u32()) }

@@ -1,0 +1,158 @@
+package keys
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"filippo.io/age"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// Open returns a reader of what was sealed. It verifies every chunk before it
+// hands it out, and the end before it returns io.EOF: content is whole only
+// then. The current identity is tried before previous ones. Errors, here and
+// while reading: CodeNotAuthorized when the data is sealed to others,
+// CodeDamaged when it isn't what was sealed; those of payload come back
+// unchanged. It takes about 192 KiB of memory, however much is opened.
+func (r *Ring) Open(header []byte, payload io.Reader) (io.Reader, error) {
+	key, err := r.fileKey(header)
+	if err != nil {
+		return nil, err
+	}
+	in, err := age.Decrypt(io.MultiReader(bytes.NewReader(header), source{payload}), age.NewInjectedFileKeyIdentity(key))
+	if err != nil {
+		return nil, openError(err)
+	}
+	return opened{in}, nil
+}
+
+// OpenAt opens a payload of size bytes for reading at any place; the section
+// has the content's size. What is read is verified first, in chunks of 64 KiB,
+// and so is the end right now. Errors are those of Open. The section may be
+// used concurrently (ReadAt) if payload may.
+func (r *Ring) OpenAt(header []byte, payload io.ReaderAt, size int64) (*io.SectionReader, error) {
+	if _, err := sealedSize(size); err != nil {
+		return nil, err
+	}
+	key, err := r.fileKey(header)
+	if err != nil {
+		return nil, err
+	}
+	whole := joined{header, payload}
+	at, content, err := age.DecryptReaderAt(whole, int64(len(header))+size, age.NewInjectedFileKeyIdentity(key))
+	if err != nil {
+		return nil, openError(err)
+	}
+	return io.NewSectionReader(openedAt{at}, 0, content), nil
+}
+
+// Unseal is Open for a payload in memory. CodeTooLarge when the content is
+// larger than limit bytes, which is checked before it is opened; else as Open.
+func (r *Ring) Unseal(header, payload []byte, limit int64) ([]byte, error) {
+	size, err := sealedSize(int64(len(payload)))
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, agreement.Errorf(agreement.CodeTooLarge, "sealed content of %d bytes, the limit is %d", size, limit)
+	}
+	in, err := r.Open(header, bytes.NewReader(payload))
+	if err != nil {
+		return nil, err
+	}
+	content := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead)) // room for the reading that finds the end
+	if _, err := content.ReadFrom(in); err != nil {
+		return nil, err
+	}
+	if int64(content.Len()) != size {
+		return nil, agreement.Errorf(agreement.CodeDamaged, "sealed data holds %d bytes, not %d", content.Len(), size)
+	}
+	return content.Bytes(), nil
+}
+
+// fileKey parses and verifies a header with this affiliate's identities.
+func (r *Ring) fileKey(header []byte) ([]byte, error) {
+	h, err := parseHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	key, _, err := h.unwrap(r.identities())
+	return key, err
+}
+
+// sealedSize is contentSize with an error.
+func sealedSize(payload int64) (int64, error) {
+	size, ok := contentSize(payload)
+	if !ok {
+		return 0, agreement.Errorf(agreement.CodeDamaged, "a sealed payload can't have %d bytes", payload)
+	}
+	return size, nil
+}
+
+// opened gives the errors of a reader their codes.
+type opened struct{ r io.Reader }
+
+func (o opened) Read(p []byte) (int, error) {
+	n, err := o.r.Read(p)
+	return n, openError(err)
+}
+
+type openedAt struct{ r io.ReaderAt }
+
+func (o openedAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := o.r.ReadAt(p, off)
+	return n, openError(err)
+}
+
+// openError tells errors of the source, which pass, from damage.
+func openError(err error) error {
+	var s sourceError
+	switch {
+	case err == nil || err == io.EOF: //nolint:errorlint // age's own, never wrapped
+		return err
+	case errors.As(err, &s):
+		return s.error
+	}
+	return agreement.Errorf(agreement.CodeDamaged, "opening sealed data: %w", err)
+}
+
+// sourceError marks an error as the source's own, so that it can be found
+// again under what age says of it.
+type sourceError struct{ error }
+
+func markSource(err error) error {
+	if err == nil || err == io.EOF { //nolint:errorlint // as readers return it
+		return err
+	}
+	return sourceError{err}
+}
+
+// source marks the errors of a reader.
+type source struct{ r io.Reader }
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	return n, markSource(err)
+}
+
+// joined is a header and the payload behind it.
+type joined struct {
+	header  []byte
+	payload io.ReaderAt
+}
+
+func (j joined) ReadAt(p []byte, off int64) (int, error) {
+	start := int64(len(j.header))
+	n := 0
+	if off < start {
+		n = copy(p, j.header[off:])
+		if n == len(p) {
+			return n, nil
+		}
+		off = start
+	}
+	m, err := j.payload.ReadAt(p[n:], off-start)
+	return n + m, markSource(err)
+}
