@@ -180,7 +180,7 @@ func (net *network) sameRecords(node int, s agreement.State) {
 	for _, r := range s.Records {
 		held, err := n.store.Record(s.Scope, r.Record)
 		net.must(err)
-		content, _, err := n.content(t.Context(), held.Content)
+		content, _, err := n.content(net.t.Context(), held.Content)
 		net.must(err)
 		if got := agreement.Commitment(held.Salt, content); got != onChain.Records[r.Record].Hash {
 			net.t.Fatalf("node %d: record %s hashes to %s, on chain is %s", node, r.Record, got, onChain.Records[r.Record].Hash)

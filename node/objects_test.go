@@ -75,7 +75,7 @@ func TestSharesOnlyWhatTheAudienceCanOpen(t *testing.T) {
 	second := share()
 	o, err := n.store.Object(agreement.Hash(second.ObjectId))
 	net.must(err)
-	payload, err := n.payload(o)
+	payload, err := n.payload(t.Context(), o)
 	net.must(err)
 	if got, err := late.Unseal(o.Header, payload, 100); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("who has joined can't open it: %v", err)

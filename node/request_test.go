@@ -51,7 +51,7 @@ func (net *network) canBeRead(node int, id agreement.ID, want map[string]string)
 		what := v.GetKind() + " " + v.GetName()
 		hash, err := agreement.ParseHash(v.GetContentHash())
 		net.must(err)
-		content, media, err := n.content(hash)
+		content, media, err := n.content(net.t.Context(), hash)
 		net.must(err)
 		if media != v.GetMediaType() || int64(len(content)) != v.GetSize() || !strings.Contains(string(content), want[what]) || want[what] == "" {
 			net.t.Errorf("%v is %s: %.100q", v, media, content)

@@ -146,7 +146,7 @@ func TestTraces(t *testing.T) {
 		objects, err := net.nodes[1].store.ObjectsByContent(agreement.Hash(terms.Inputs[0].Object.ContentHash))
 		net.must(err)
 		for _, o := range objects {
-			net.must(net.nodes[1].store.DeleteObject(t.Context(), o.ID))
+			net.must(net.nodes[1].store.Purge(t.Context(), o.ID, nil))
 		}
 		_, err = net.trace(1, id, false)
 		if agreement.CodeOf(err) != agreement.CodeNotFound || !strings.Contains(err.Error(), "lacks the input application (content ") {

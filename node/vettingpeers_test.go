@@ -197,7 +197,7 @@ func TestVetFetches(t *testing.T) {
 	if got, err = vet(); err != nil || !got.Msg.Vetted {
 		t.Fatalf("vetted: %v, %v", got, err)
 	}
-	if content, _, err := n.content(loan.Module); err != nil || !bytes.Equal(content, wasm["loan"]) {
+	if content, _, err := n.content(t.Context(), loan.Module); err != nil || !bytes.Equal(content, wasm["loan"]) {
 		t.Errorf("the module is %d bytes, %v", len(content), err)
 	}
 	eventually(t, "the holder to hear of it", func() bool {
