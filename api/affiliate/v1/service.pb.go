@@ -3065,6 +3065,506 @@ func (x *GetObjectResponse) GetData() []byte {
 	return nil
 }
 
+type GrantObjectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContentHash   string                 `protobuf:"bytes,1,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`                            // of the affiliate
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantObjectRequest) Reset() {
+	*x = GrantObjectRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantObjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantObjectRequest) ProtoMessage() {}
+
+func (x *GrantObjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantObjectRequest.ProtoReflect.Descriptor instead.
+func (*GrantObjectRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *GrantObjectRequest) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *GrantObjectRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type GrantObjectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantObjectResponse) Reset() {
+	*x = GrantObjectResponse{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantObjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantObjectResponse) ProtoMessage() {}
+
+func (x *GrantObjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantObjectResponse.ProtoReflect.Descriptor instead.
+func (*GrantObjectResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{47}
+}
+
+type RevokeObjectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContentHash   string                 `protobuf:"bytes,1,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`                            // of the affiliate
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeObjectRequest) Reset() {
+	*x = RevokeObjectRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeObjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeObjectRequest) ProtoMessage() {}
+
+func (x *RevokeObjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeObjectRequest.ProtoReflect.Descriptor instead.
+func (*RevokeObjectRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RevokeObjectRequest) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *RevokeObjectRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type RevokeObjectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeObjectResponse) Reset() {
+	*x = RevokeObjectResponse{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeObjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeObjectResponse) ProtoMessage() {}
+
+func (x *RevokeObjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeObjectResponse.ProtoReflect.Descriptor instead.
+func (*RevokeObjectResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{49}
+}
+
+type ListReadersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContentHash   string                 `protobuf:"bytes,1,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadersRequest) Reset() {
+	*x = ListReadersRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadersRequest) ProtoMessage() {}
+
+func (x *ListReadersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadersRequest.ProtoReflect.Descriptor instead.
+func (*ListReadersRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ListReadersRequest) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+type ListReadersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Readers       []*Reader              `protobuf:"bytes,1,rep,name=readers,proto3" json:"readers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadersResponse) Reset() {
+	*x = ListReadersResponse{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadersResponse) ProtoMessage() {}
+
+func (x *ListReadersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadersResponse.ProtoReflect.Descriptor instead.
+func (*ListReadersResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ListReadersResponse) GetReaders() []*Reader {
+	if x != nil {
+		return x.Readers
+	}
+	return nil
+}
+
+type Reader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // as its affiliate record says; empty where none is known
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reader) Reset() {
+	*x = Reader{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reader) ProtoMessage() {}
+
+func (x *Reader) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reader.ProtoReflect.Descriptor instead.
+func (*Reader) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *Reader) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Reader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Reader) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type DeleteObjectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContentHash   string                 `protobuf:"bytes,1,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteObjectRequest) Reset() {
+	*x = DeleteObjectRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteObjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteObjectRequest) ProtoMessage() {}
+
+func (x *DeleteObjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteObjectRequest.ProtoReflect.Descriptor instead.
+func (*DeleteObjectRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *DeleteObjectRequest) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+type DeleteObjectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteObjectResponse) Reset() {
+	*x = DeleteObjectResponse{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteObjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteObjectResponse) ProtoMessage() {}
+
+func (x *DeleteObjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteObjectResponse.ProtoReflect.Descriptor instead.
+func (*DeleteObjectResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{54}
+}
+
+type PinObjectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContentHash   string                 `protobuf:"bytes,1,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"` // hex
+	Label         string                 `protobuf:"bytes,2,opt,name=label,proto3" json:"label,omitempty"`                                // one content may have several pins; empty: "pin"
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`                                // absent: until it is deleted
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinObjectRequest) Reset() {
+	*x = PinObjectRequest{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinObjectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinObjectRequest) ProtoMessage() {}
+
+func (x *PinObjectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinObjectRequest.ProtoReflect.Descriptor instead.
+func (*PinObjectRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *PinObjectRequest) GetContentHash() string {
+	if x != nil {
+		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *PinObjectRequest) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *PinObjectRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type PinObjectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinObjectResponse) Reset() {
+	*x = PinObjectResponse{}
+	mi := &file_affiliate_v1_service_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinObjectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinObjectResponse) ProtoMessage() {}
+
+func (x *PinObjectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_service_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinObjectResponse.ProtoReflect.Descriptor instead.
+func (*PinObjectResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_service_proto_rawDescGZIP(), []int{56}
+}
+
 var File_affiliate_v1_service_proto protoreflect.FileDescriptor
 
 const file_affiliate_v1_service_proto_rawDesc = "" +
@@ -3318,7 +3818,31 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x02 \x01(\tR\tmediaType\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data2\xf1\x01\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"Q\n" +
+	"\x12GrantObjectRequest\x12!\n" +
+	"\fcontent_hash\x18\x01 \x01(\tR\vcontentHash\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x15\n" +
+	"\x13GrantObjectResponse\"R\n" +
+	"\x13RevokeObjectRequest\x12!\n" +
+	"\fcontent_hash\x18\x01 \x01(\tR\vcontentHash\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x16\n" +
+	"\x14RevokeObjectResponse\"7\n" +
+	"\x12ListReadersRequest\x12!\n" +
+	"\fcontent_hash\x18\x01 \x01(\tR\vcontentHash\"E\n" +
+	"\x13ListReadersResponse\x12.\n" +
+	"\areaders\x18\x01 \x03(\v2\x14.affiliate.v1.ReaderR\areaders\"H\n" +
+	"\x06Reader\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"8\n" +
+	"\x13DeleteObjectRequest\x12!\n" +
+	"\fcontent_hash\x18\x01 \x01(\tR\vcontentHash\"\x16\n" +
+	"\x14DeleteObjectResponse\"}\n" +
+	"\x10PinObjectRequest\x12!\n" +
+	"\fcontent_hash\x18\x01 \x01(\tR\vcontentHash\x12\x14\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x13\n" +
+	"\x11PinObjectResponse2\xf1\x01\n" +
 	"\vNodeService\x12L\n" +
 	"\tGetStatus\x12\x1e.affiliate.v1.GetStatusRequest\x1a\x1f.affiliate.v1.GetStatusResponse\x12L\n" +
 	"\tListPeers\x12\x1e.affiliate.v1.ListPeersRequest\x1a\x1f.affiliate.v1.ListPeersResponse\x12F\n" +
@@ -3343,10 +3867,15 @@ const file_affiliate_v1_service_proto_rawDesc = "" +
 	"\rRecordService\x12A\n" +
 	"\tGetRecord\x12\x1e.affiliate.v1.GetRecordRequest\x1a\x14.affiliate.v1.Record\x12a\n" +
 	"\x10GetRecordHistory\x12%.affiliate.v1.GetRecordHistoryRequest\x1a&.affiliate.v1.GetRecordHistoryResponse\x12C\n" +
-	"\x06Search\x12\x1b.affiliate.v1.SearchRequest\x1a\x1c.affiliate.v1.SearchResponse2\xaf\x01\n" +
+	"\x06Search\x12\x1b.affiliate.v1.SearchRequest\x1a\x1c.affiliate.v1.SearchResponse2\xd3\x04\n" +
 	"\rObjectService\x12N\n" +
 	"\tPutObject\x12\x1e.affiliate.v1.PutObjectRequest\x1a\x1f.affiliate.v1.PutObjectResponse(\x01\x12N\n" +
-	"\tGetObject\x12\x1e.affiliate.v1.GetObjectRequest\x1a\x1f.affiliate.v1.GetObjectResponse0\x01BBZ@github.com/affiliate-node/affiliate/api/affiliate/v1;affiliatev1b\x06proto3"
+	"\tGetObject\x12\x1e.affiliate.v1.GetObjectRequest\x1a\x1f.affiliate.v1.GetObjectResponse0\x01\x12R\n" +
+	"\vGrantObject\x12 .affiliate.v1.GrantObjectRequest\x1a!.affiliate.v1.GrantObjectResponse\x12U\n" +
+	"\fRevokeObject\x12!.affiliate.v1.RevokeObjectRequest\x1a\".affiliate.v1.RevokeObjectResponse\x12R\n" +
+	"\vListReaders\x12 .affiliate.v1.ListReadersRequest\x1a!.affiliate.v1.ListReadersResponse\x12U\n" +
+	"\fDeleteObject\x12!.affiliate.v1.DeleteObjectRequest\x1a\".affiliate.v1.DeleteObjectResponse\x12L\n" +
+	"\tPinObject\x12\x1e.affiliate.v1.PinObjectRequest\x1a\x1f.affiliate.v1.PinObjectResponseBBZ@github.com/affiliate-node/affiliate/api/affiliate/v1;affiliatev1b\x06proto3"
 
 var (
 	file_affiliate_v1_service_proto_rawDescOnce sync.Once
@@ -3360,7 +3889,7 @@ func file_affiliate_v1_service_proto_rawDescGZIP() []byte {
 	return file_affiliate_v1_service_proto_rawDescData
 }
 
-var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_affiliate_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_affiliate_v1_service_proto_goTypes = []any{
 	(*ErrorDetail)(nil),               // 0: affiliate.v1.ErrorDetail
 	(*GetStatusRequest)(nil),          // 1: affiliate.v1.GetStatusRequest
@@ -3408,96 +3937,119 @@ var file_affiliate_v1_service_proto_goTypes = []any{
 	(*PutObjectResponse)(nil),         // 43: affiliate.v1.PutObjectResponse
 	(*GetObjectRequest)(nil),          // 44: affiliate.v1.GetObjectRequest
 	(*GetObjectResponse)(nil),         // 45: affiliate.v1.GetObjectResponse
-	nil,                               // 46: affiliate.v1.GetStatusResponse.AgreementsEntry
-	nil,                               // 47: affiliate.v1.SearchResult.FieldsEntry
-	(*timestamppb.Timestamp)(nil),     // 48: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 49: google.protobuf.Duration
-	(*Party)(nil),                     // 50: affiliate.v1.Party
-	(*RecordResult)(nil),              // 51: affiliate.v1.RecordResult
-	(*TraceAgreementRequest)(nil),     // 52: affiliate.v1.TraceAgreementRequest
-	(*Trace)(nil),                     // 53: affiliate.v1.Trace
+	(*GrantObjectRequest)(nil),        // 46: affiliate.v1.GrantObjectRequest
+	(*GrantObjectResponse)(nil),       // 47: affiliate.v1.GrantObjectResponse
+	(*RevokeObjectRequest)(nil),       // 48: affiliate.v1.RevokeObjectRequest
+	(*RevokeObjectResponse)(nil),      // 49: affiliate.v1.RevokeObjectResponse
+	(*ListReadersRequest)(nil),        // 50: affiliate.v1.ListReadersRequest
+	(*ListReadersResponse)(nil),       // 51: affiliate.v1.ListReadersResponse
+	(*Reader)(nil),                    // 52: affiliate.v1.Reader
+	(*DeleteObjectRequest)(nil),       // 53: affiliate.v1.DeleteObjectRequest
+	(*DeleteObjectResponse)(nil),      // 54: affiliate.v1.DeleteObjectResponse
+	(*PinObjectRequest)(nil),          // 55: affiliate.v1.PinObjectRequest
+	(*PinObjectResponse)(nil),         // 56: affiliate.v1.PinObjectResponse
+	nil,                               // 57: affiliate.v1.GetStatusResponse.AgreementsEntry
+	nil,                               // 58: affiliate.v1.SearchResult.FieldsEntry
+	(*timestamppb.Timestamp)(nil),     // 59: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 60: google.protobuf.Duration
+	(*Party)(nil),                     // 61: affiliate.v1.Party
+	(*RecordResult)(nil),              // 62: affiliate.v1.RecordResult
+	(*TraceAgreementRequest)(nil),     // 63: affiliate.v1.TraceAgreementRequest
+	(*Trace)(nil),                     // 64: affiliate.v1.Trace
 }
 var file_affiliate_v1_service_proto_depIdxs = []int32{
-	48, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	59, // 0: affiliate.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	3,  // 1: affiliate.v1.GetStatusResponse.chain:type_name -> affiliate.v1.ChainStatus
 	4,  // 2: affiliate.v1.GetStatusResponse.network:type_name -> affiliate.v1.NetworkStatus
-	46, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
-	48, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
-	48, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
+	57, // 3: affiliate.v1.GetStatusResponse.agreements:type_name -> affiliate.v1.GetStatusResponse.AgreementsEntry
+	59, // 4: affiliate.v1.GetStatusResponse.oldest_pending:type_name -> google.protobuf.Timestamp
+	59, // 5: affiliate.v1.ChainStatus.block_time:type_name -> google.protobuf.Timestamp
 	7,  // 6: affiliate.v1.ListPeersResponse.peers:type_name -> affiliate.v1.Peer
-	48, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
-	49, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
+	59, // 7: affiliate.v1.Peer.record_expires:type_name -> google.protobuf.Timestamp
+	60, // 8: affiliate.v1.Peer.latency:type_name -> google.protobuf.Duration
 	17, // 9: affiliate.v1.PublishContractResponse.contract:type_name -> affiliate.v1.Contract
 	17, // 10: affiliate.v1.ListContractsResponse.contracts:type_name -> affiliate.v1.Contract
-	48, // 11: affiliate.v1.Contract.vetted_since:type_name -> google.protobuf.Timestamp
-	50, // 12: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
+	59, // 11: affiliate.v1.Contract.vetted_since:type_name -> google.protobuf.Timestamp
+	61, // 12: affiliate.v1.ProposeRequest.parties:type_name -> affiliate.v1.Party
 	19, // 13: affiliate.v1.ProposeRequest.inputs:type_name -> affiliate.v1.ProposedInput
-	49, // 14: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
+	60, // 14: affiliate.v1.ProposeRequest.lifetime:type_name -> google.protobuf.Duration
 	23, // 15: affiliate.v1.ListAgreementsResponse.agreements:type_name -> affiliate.v1.Agreement
 	25, // 16: affiliate.v1.Agreement.participants:type_name -> affiliate.v1.Participant
-	48, // 17: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
-	48, // 18: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
-	48, // 19: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
-	51, // 20: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
+	59, // 17: affiliate.v1.Agreement.created:type_name -> google.protobuf.Timestamp
+	59, // 18: affiliate.v1.Agreement.updated:type_name -> google.protobuf.Timestamp
+	59, // 19: affiliate.v1.Agreement.deadline:type_name -> google.protobuf.Timestamp
+	62, // 20: affiliate.v1.Agreement.records:type_name -> affiliate.v1.RecordResult
 	24, // 21: affiliate.v1.Agreement.values:type_name -> affiliate.v1.Value
 	23, // 22: affiliate.v1.WhyResponse.agreement:type_name -> affiliate.v1.Agreement
 	34, // 23: affiliate.v1.WhyResponse.history:type_name -> affiliate.v1.Event
-	48, // 24: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
-	48, // 25: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
+	59, // 24: affiliate.v1.Event.time:type_name -> google.protobuf.Timestamp
+	59, // 25: affiliate.v1.Record.block_time:type_name -> google.protobuf.Timestamp
 	36, // 26: affiliate.v1.GetRecordHistoryResponse.records:type_name -> affiliate.v1.Record
 	41, // 27: affiliate.v1.SearchResponse.results:type_name -> affiliate.v1.SearchResult
-	47, // 28: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
-	1,  // 29: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
-	5,  // 30: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
-	8,  // 31: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
-	10, // 32: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
-	12, // 33: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
-	14, // 34: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
-	15, // 35: affiliate.v1.ContractService.VetContract:input_type -> affiliate.v1.VetContractRequest
-	16, // 36: affiliate.v1.ContractService.UnvetContract:input_type -> affiliate.v1.UnvetContractRequest
-	18, // 37: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
-	20, // 38: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
-	21, // 39: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
-	26, // 40: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
-	27, // 41: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
-	28, // 42: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
-	29, // 43: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
-	52, // 44: affiliate.v1.AgreementService.TraceAgreement:input_type -> affiliate.v1.TraceAgreementRequest
-	31, // 45: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
-	32, // 46: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
-	35, // 47: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
-	37, // 48: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
-	39, // 49: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
-	42, // 50: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
-	44, // 51: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
-	2,  // 52: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
-	6,  // 53: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
-	9,  // 54: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
-	11, // 55: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
-	13, // 56: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
-	17, // 57: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
-	17, // 58: affiliate.v1.ContractService.VetContract:output_type -> affiliate.v1.Contract
-	17, // 59: affiliate.v1.ContractService.UnvetContract:output_type -> affiliate.v1.Contract
-	23, // 60: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
-	23, // 61: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
-	22, // 62: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
-	23, // 63: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
-	23, // 64: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
-	23, // 65: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
-	30, // 66: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
-	53, // 67: affiliate.v1.AgreementService.TraceAgreement:output_type -> affiliate.v1.Trace
-	34, // 68: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
-	33, // 69: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
-	36, // 70: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
-	38, // 71: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
-	40, // 72: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
-	43, // 73: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
-	45, // 74: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
-	52, // [52:75] is the sub-list for method output_type
-	29, // [29:52] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	58, // 28: affiliate.v1.SearchResult.fields:type_name -> affiliate.v1.SearchResult.FieldsEntry
+	52, // 29: affiliate.v1.ListReadersResponse.readers:type_name -> affiliate.v1.Reader
+	59, // 30: affiliate.v1.PinObjectRequest.until:type_name -> google.protobuf.Timestamp
+	1,  // 31: affiliate.v1.NodeService.GetStatus:input_type -> affiliate.v1.GetStatusRequest
+	5,  // 32: affiliate.v1.NodeService.ListPeers:input_type -> affiliate.v1.ListPeersRequest
+	8,  // 33: affiliate.v1.NodeService.GetKeys:input_type -> affiliate.v1.GetKeysRequest
+	10, // 34: affiliate.v1.ContractService.PublishContract:input_type -> affiliate.v1.PublishContractRequest
+	12, // 35: affiliate.v1.ContractService.ListContracts:input_type -> affiliate.v1.ListContractsRequest
+	14, // 36: affiliate.v1.ContractService.GetContract:input_type -> affiliate.v1.GetContractRequest
+	15, // 37: affiliate.v1.ContractService.VetContract:input_type -> affiliate.v1.VetContractRequest
+	16, // 38: affiliate.v1.ContractService.UnvetContract:input_type -> affiliate.v1.UnvetContractRequest
+	18, // 39: affiliate.v1.AgreementService.Propose:input_type -> affiliate.v1.ProposeRequest
+	20, // 40: affiliate.v1.AgreementService.GetAgreement:input_type -> affiliate.v1.GetAgreementRequest
+	21, // 41: affiliate.v1.AgreementService.ListAgreements:input_type -> affiliate.v1.ListAgreementsRequest
+	26, // 42: affiliate.v1.AgreementService.Approve:input_type -> affiliate.v1.ApproveRequest
+	27, // 43: affiliate.v1.AgreementService.Reject:input_type -> affiliate.v1.RejectRequest
+	28, // 44: affiliate.v1.AgreementService.Cancel:input_type -> affiliate.v1.CancelRequest
+	29, // 45: affiliate.v1.AgreementService.Why:input_type -> affiliate.v1.WhyRequest
+	63, // 46: affiliate.v1.AgreementService.TraceAgreement:input_type -> affiliate.v1.TraceAgreementRequest
+	31, // 47: affiliate.v1.AgreementService.Watch:input_type -> affiliate.v1.WatchRequest
+	32, // 48: affiliate.v1.AgreementService.AcknowledgeEvents:input_type -> affiliate.v1.AcknowledgeEventsRequest
+	35, // 49: affiliate.v1.RecordService.GetRecord:input_type -> affiliate.v1.GetRecordRequest
+	37, // 50: affiliate.v1.RecordService.GetRecordHistory:input_type -> affiliate.v1.GetRecordHistoryRequest
+	39, // 51: affiliate.v1.RecordService.Search:input_type -> affiliate.v1.SearchRequest
+	42, // 52: affiliate.v1.ObjectService.PutObject:input_type -> affiliate.v1.PutObjectRequest
+	44, // 53: affiliate.v1.ObjectService.GetObject:input_type -> affiliate.v1.GetObjectRequest
+	46, // 54: affiliate.v1.ObjectService.GrantObject:input_type -> affiliate.v1.GrantObjectRequest
+	48, // 55: affiliate.v1.ObjectService.RevokeObject:input_type -> affiliate.v1.RevokeObjectRequest
+	50, // 56: affiliate.v1.ObjectService.ListReaders:input_type -> affiliate.v1.ListReadersRequest
+	53, // 57: affiliate.v1.ObjectService.DeleteObject:input_type -> affiliate.v1.DeleteObjectRequest
+	55, // 58: affiliate.v1.ObjectService.PinObject:input_type -> affiliate.v1.PinObjectRequest
+	2,  // 59: affiliate.v1.NodeService.GetStatus:output_type -> affiliate.v1.GetStatusResponse
+	6,  // 60: affiliate.v1.NodeService.ListPeers:output_type -> affiliate.v1.ListPeersResponse
+	9,  // 61: affiliate.v1.NodeService.GetKeys:output_type -> affiliate.v1.GetKeysResponse
+	11, // 62: affiliate.v1.ContractService.PublishContract:output_type -> affiliate.v1.PublishContractResponse
+	13, // 63: affiliate.v1.ContractService.ListContracts:output_type -> affiliate.v1.ListContractsResponse
+	17, // 64: affiliate.v1.ContractService.GetContract:output_type -> affiliate.v1.Contract
+	17, // 65: affiliate.v1.ContractService.VetContract:output_type -> affiliate.v1.Contract
+	17, // 66: affiliate.v1.ContractService.UnvetContract:output_type -> affiliate.v1.Contract
+	23, // 67: affiliate.v1.AgreementService.Propose:output_type -> affiliate.v1.Agreement
+	23, // 68: affiliate.v1.AgreementService.GetAgreement:output_type -> affiliate.v1.Agreement
+	22, // 69: affiliate.v1.AgreementService.ListAgreements:output_type -> affiliate.v1.ListAgreementsResponse
+	23, // 70: affiliate.v1.AgreementService.Approve:output_type -> affiliate.v1.Agreement
+	23, // 71: affiliate.v1.AgreementService.Reject:output_type -> affiliate.v1.Agreement
+	23, // 72: affiliate.v1.AgreementService.Cancel:output_type -> affiliate.v1.Agreement
+	30, // 73: affiliate.v1.AgreementService.Why:output_type -> affiliate.v1.WhyResponse
+	64, // 74: affiliate.v1.AgreementService.TraceAgreement:output_type -> affiliate.v1.Trace
+	34, // 75: affiliate.v1.AgreementService.Watch:output_type -> affiliate.v1.Event
+	33, // 76: affiliate.v1.AgreementService.AcknowledgeEvents:output_type -> affiliate.v1.AcknowledgeEventsResponse
+	36, // 77: affiliate.v1.RecordService.GetRecord:output_type -> affiliate.v1.Record
+	38, // 78: affiliate.v1.RecordService.GetRecordHistory:output_type -> affiliate.v1.GetRecordHistoryResponse
+	40, // 79: affiliate.v1.RecordService.Search:output_type -> affiliate.v1.SearchResponse
+	43, // 80: affiliate.v1.ObjectService.PutObject:output_type -> affiliate.v1.PutObjectResponse
+	45, // 81: affiliate.v1.ObjectService.GetObject:output_type -> affiliate.v1.GetObjectResponse
+	47, // 82: affiliate.v1.ObjectService.GrantObject:output_type -> affiliate.v1.GrantObjectResponse
+	49, // 83: affiliate.v1.ObjectService.RevokeObject:output_type -> affiliate.v1.RevokeObjectResponse
+	51, // 84: affiliate.v1.ObjectService.ListReaders:output_type -> affiliate.v1.ListReadersResponse
+	54, // 85: affiliate.v1.ObjectService.DeleteObject:output_type -> affiliate.v1.DeleteObjectResponse
+	56, // 86: affiliate.v1.ObjectService.PinObject:output_type -> affiliate.v1.PinObjectResponse
+	59, // [59:87] is the sub-list for method output_type
+	31, // [31:59] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_service_proto_init() }
@@ -3517,7 +4069,7 @@ func file_affiliate_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_affiliate_v1_service_proto_rawDesc), len(file_affiliate_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

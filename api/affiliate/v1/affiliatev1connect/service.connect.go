@@ -99,6 +99,20 @@ const (
 	ObjectServicePutObjectProcedure = "/affiliate.v1.ObjectService/PutObject"
 	// ObjectServiceGetObjectProcedure is the fully-qualified name of the ObjectService's GetObject RPC.
 	ObjectServiceGetObjectProcedure = "/affiliate.v1.ObjectService/GetObject"
+	// ObjectServiceGrantObjectProcedure is the fully-qualified name of the ObjectService's GrantObject
+	// RPC.
+	ObjectServiceGrantObjectProcedure = "/affiliate.v1.ObjectService/GrantObject"
+	// ObjectServiceRevokeObjectProcedure is the fully-qualified name of the ObjectService's
+	// RevokeObject RPC.
+	ObjectServiceRevokeObjectProcedure = "/affiliate.v1.ObjectService/RevokeObject"
+	// ObjectServiceListReadersProcedure is the fully-qualified name of the ObjectService's ListReaders
+	// RPC.
+	ObjectServiceListReadersProcedure = "/affiliate.v1.ObjectService/ListReaders"
+	// ObjectServiceDeleteObjectProcedure is the fully-qualified name of the ObjectService's
+	// DeleteObject RPC.
+	ObjectServiceDeleteObjectProcedure = "/affiliate.v1.ObjectService/DeleteObject"
+	// ObjectServicePinObjectProcedure is the fully-qualified name of the ObjectService's PinObject RPC.
+	ObjectServicePinObjectProcedure = "/affiliate.v1.ObjectService/PinObject"
 )
 
 // NodeServiceClient is a client for the affiliate.v1.NodeService service.
@@ -845,6 +859,18 @@ func (UnimplementedRecordServiceHandler) Search(context.Context, *connect.Reques
 type ObjectServiceClient interface {
 	PutObject(context.Context) *connect.ClientStreamForClient[v1.PutObjectRequest, v1.PutObjectResponse]
 	GetObject(context.Context, *connect.Request[v1.GetObjectRequest]) (*connect.ServerStreamForClient[v1.GetObjectResponse], error)
+	// GrantObject lets another affiliate open a content from now on.
+	GrantObject(context.Context, *connect.Request[v1.GrantObjectRequest]) (*connect.Response[v1.GrantObjectResponse], error)
+	// RevokeObject seals a content anew without that affiliate. What it has
+	// fetched already stays with it.
+	RevokeObject(context.Context, *connect.Request[v1.RevokeObjectRequest]) (*connect.Response[v1.RevokeObjectResponse], error)
+	// ListReaders says who may open a content, and why.
+	ListReaders(context.Context, *connect.Request[v1.ListReadersRequest]) (*connect.Response[v1.ListReadersResponse], error)
+	// DeleteObject gives up what this affiliate itself has put or pinned. The
+	// content stays as long as an agreement needs it.
+	DeleteObject(context.Context, *connect.Request[v1.DeleteObjectRequest]) (*connect.Response[v1.DeleteObjectResponse], error)
+	// PinObject keeps a content, whatever becomes of what it was put for.
+	PinObject(context.Context, *connect.Request[v1.PinObjectRequest]) (*connect.Response[v1.PinObjectResponse], error)
 }
 
 // NewObjectServiceClient constructs a client for the affiliate.v1.ObjectService service. By
@@ -870,13 +896,48 @@ func NewObjectServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(objectServiceMethods.ByName("GetObject")),
 			connect.WithClientOptions(opts...),
 		),
+		grantObject: connect.NewClient[v1.GrantObjectRequest, v1.GrantObjectResponse](
+			httpClient,
+			baseURL+ObjectServiceGrantObjectProcedure,
+			connect.WithSchema(objectServiceMethods.ByName("GrantObject")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeObject: connect.NewClient[v1.RevokeObjectRequest, v1.RevokeObjectResponse](
+			httpClient,
+			baseURL+ObjectServiceRevokeObjectProcedure,
+			connect.WithSchema(objectServiceMethods.ByName("RevokeObject")),
+			connect.WithClientOptions(opts...),
+		),
+		listReaders: connect.NewClient[v1.ListReadersRequest, v1.ListReadersResponse](
+			httpClient,
+			baseURL+ObjectServiceListReadersProcedure,
+			connect.WithSchema(objectServiceMethods.ByName("ListReaders")),
+			connect.WithClientOptions(opts...),
+		),
+		deleteObject: connect.NewClient[v1.DeleteObjectRequest, v1.DeleteObjectResponse](
+			httpClient,
+			baseURL+ObjectServiceDeleteObjectProcedure,
+			connect.WithSchema(objectServiceMethods.ByName("DeleteObject")),
+			connect.WithClientOptions(opts...),
+		),
+		pinObject: connect.NewClient[v1.PinObjectRequest, v1.PinObjectResponse](
+			httpClient,
+			baseURL+ObjectServicePinObjectProcedure,
+			connect.WithSchema(objectServiceMethods.ByName("PinObject")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // objectServiceClient implements ObjectServiceClient.
 type objectServiceClient struct {
-	putObject *connect.Client[v1.PutObjectRequest, v1.PutObjectResponse]
-	getObject *connect.Client[v1.GetObjectRequest, v1.GetObjectResponse]
+	putObject    *connect.Client[v1.PutObjectRequest, v1.PutObjectResponse]
+	getObject    *connect.Client[v1.GetObjectRequest, v1.GetObjectResponse]
+	grantObject  *connect.Client[v1.GrantObjectRequest, v1.GrantObjectResponse]
+	revokeObject *connect.Client[v1.RevokeObjectRequest, v1.RevokeObjectResponse]
+	listReaders  *connect.Client[v1.ListReadersRequest, v1.ListReadersResponse]
+	deleteObject *connect.Client[v1.DeleteObjectRequest, v1.DeleteObjectResponse]
+	pinObject    *connect.Client[v1.PinObjectRequest, v1.PinObjectResponse]
 }
 
 // PutObject calls affiliate.v1.ObjectService.PutObject.
@@ -889,10 +950,47 @@ func (c *objectServiceClient) GetObject(ctx context.Context, req *connect.Reques
 	return c.getObject.CallServerStream(ctx, req)
 }
 
+// GrantObject calls affiliate.v1.ObjectService.GrantObject.
+func (c *objectServiceClient) GrantObject(ctx context.Context, req *connect.Request[v1.GrantObjectRequest]) (*connect.Response[v1.GrantObjectResponse], error) {
+	return c.grantObject.CallUnary(ctx, req)
+}
+
+// RevokeObject calls affiliate.v1.ObjectService.RevokeObject.
+func (c *objectServiceClient) RevokeObject(ctx context.Context, req *connect.Request[v1.RevokeObjectRequest]) (*connect.Response[v1.RevokeObjectResponse], error) {
+	return c.revokeObject.CallUnary(ctx, req)
+}
+
+// ListReaders calls affiliate.v1.ObjectService.ListReaders.
+func (c *objectServiceClient) ListReaders(ctx context.Context, req *connect.Request[v1.ListReadersRequest]) (*connect.Response[v1.ListReadersResponse], error) {
+	return c.listReaders.CallUnary(ctx, req)
+}
+
+// DeleteObject calls affiliate.v1.ObjectService.DeleteObject.
+func (c *objectServiceClient) DeleteObject(ctx context.Context, req *connect.Request[v1.DeleteObjectRequest]) (*connect.Response[v1.DeleteObjectResponse], error) {
+	return c.deleteObject.CallUnary(ctx, req)
+}
+
+// PinObject calls affiliate.v1.ObjectService.PinObject.
+func (c *objectServiceClient) PinObject(ctx context.Context, req *connect.Request[v1.PinObjectRequest]) (*connect.Response[v1.PinObjectResponse], error) {
+	return c.pinObject.CallUnary(ctx, req)
+}
+
 // ObjectServiceHandler is an implementation of the affiliate.v1.ObjectService service.
 type ObjectServiceHandler interface {
 	PutObject(context.Context, *connect.ClientStream[v1.PutObjectRequest]) (*connect.Response[v1.PutObjectResponse], error)
 	GetObject(context.Context, *connect.Request[v1.GetObjectRequest], *connect.ServerStream[v1.GetObjectResponse]) error
+	// GrantObject lets another affiliate open a content from now on.
+	GrantObject(context.Context, *connect.Request[v1.GrantObjectRequest]) (*connect.Response[v1.GrantObjectResponse], error)
+	// RevokeObject seals a content anew without that affiliate. What it has
+	// fetched already stays with it.
+	RevokeObject(context.Context, *connect.Request[v1.RevokeObjectRequest]) (*connect.Response[v1.RevokeObjectResponse], error)
+	// ListReaders says who may open a content, and why.
+	ListReaders(context.Context, *connect.Request[v1.ListReadersRequest]) (*connect.Response[v1.ListReadersResponse], error)
+	// DeleteObject gives up what this affiliate itself has put or pinned. The
+	// content stays as long as an agreement needs it.
+	DeleteObject(context.Context, *connect.Request[v1.DeleteObjectRequest]) (*connect.Response[v1.DeleteObjectResponse], error)
+	// PinObject keeps a content, whatever becomes of what it was put for.
+	PinObject(context.Context, *connect.Request[v1.PinObjectRequest]) (*connect.Response[v1.PinObjectResponse], error)
 }
 
 // NewObjectServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -914,12 +1012,52 @@ func NewObjectServiceHandler(svc ObjectServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(objectServiceMethods.ByName("GetObject")),
 		connect.WithHandlerOptions(opts...),
 	)
+	objectServiceGrantObjectHandler := connect.NewUnaryHandler(
+		ObjectServiceGrantObjectProcedure,
+		svc.GrantObject,
+		connect.WithSchema(objectServiceMethods.ByName("GrantObject")),
+		connect.WithHandlerOptions(opts...),
+	)
+	objectServiceRevokeObjectHandler := connect.NewUnaryHandler(
+		ObjectServiceRevokeObjectProcedure,
+		svc.RevokeObject,
+		connect.WithSchema(objectServiceMethods.ByName("RevokeObject")),
+		connect.WithHandlerOptions(opts...),
+	)
+	objectServiceListReadersHandler := connect.NewUnaryHandler(
+		ObjectServiceListReadersProcedure,
+		svc.ListReaders,
+		connect.WithSchema(objectServiceMethods.ByName("ListReaders")),
+		connect.WithHandlerOptions(opts...),
+	)
+	objectServiceDeleteObjectHandler := connect.NewUnaryHandler(
+		ObjectServiceDeleteObjectProcedure,
+		svc.DeleteObject,
+		connect.WithSchema(objectServiceMethods.ByName("DeleteObject")),
+		connect.WithHandlerOptions(opts...),
+	)
+	objectServicePinObjectHandler := connect.NewUnaryHandler(
+		ObjectServicePinObjectProcedure,
+		svc.PinObject,
+		connect.WithSchema(objectServiceMethods.ByName("PinObject")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/affiliate.v1.ObjectService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ObjectServicePutObjectProcedure:
 			objectServicePutObjectHandler.ServeHTTP(w, r)
 		case ObjectServiceGetObjectProcedure:
 			objectServiceGetObjectHandler.ServeHTTP(w, r)
+		case ObjectServiceGrantObjectProcedure:
+			objectServiceGrantObjectHandler.ServeHTTP(w, r)
+		case ObjectServiceRevokeObjectProcedure:
+			objectServiceRevokeObjectHandler.ServeHTTP(w, r)
+		case ObjectServiceListReadersProcedure:
+			objectServiceListReadersHandler.ServeHTTP(w, r)
+		case ObjectServiceDeleteObjectProcedure:
+			objectServiceDeleteObjectHandler.ServeHTTP(w, r)
+		case ObjectServicePinObjectProcedure:
+			objectServicePinObjectHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -935,4 +1073,24 @@ func (UnimplementedObjectServiceHandler) PutObject(context.Context, *connect.Cli
 
 func (UnimplementedObjectServiceHandler) GetObject(context.Context, *connect.Request[v1.GetObjectRequest], *connect.ServerStream[v1.GetObjectResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.GetObject is not implemented"))
+}
+
+func (UnimplementedObjectServiceHandler) GrantObject(context.Context, *connect.Request[v1.GrantObjectRequest]) (*connect.Response[v1.GrantObjectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.GrantObject is not implemented"))
+}
+
+func (UnimplementedObjectServiceHandler) RevokeObject(context.Context, *connect.Request[v1.RevokeObjectRequest]) (*connect.Response[v1.RevokeObjectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.RevokeObject is not implemented"))
+}
+
+func (UnimplementedObjectServiceHandler) ListReaders(context.Context, *connect.Request[v1.ListReadersRequest]) (*connect.Response[v1.ListReadersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.ListReaders is not implemented"))
+}
+
+func (UnimplementedObjectServiceHandler) DeleteObject(context.Context, *connect.Request[v1.DeleteObjectRequest]) (*connect.Response[v1.DeleteObjectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.DeleteObject is not implemented"))
+}
+
+func (UnimplementedObjectServiceHandler) PinObject(context.Context, *connect.Request[v1.PinObjectRequest]) (*connect.Response[v1.PinObjectResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.ObjectService.PinObject is not implemented"))
 }
