@@ -859,11 +859,12 @@ func (*GetRotationRequest) Descriptor() ([]byte, []int) {
 // Rotation is how far the change to a new encryption identity is.
 type Rotation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Running       bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`      // objects are left to be wrapped for the current identity
-	Identities    []*EncryptionIdentity  `protobuf:"bytes,2,rep,name=identities,proto3" json:"identities,omitempty"` // the current one first
-	Objects       int64                  `protobuf:"varint,3,opt,name=objects,proto3" json:"objects,omitempty"`      // to go through in all; 0 when none is running
-	Done          int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`            // of these
-	Problem       string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`       // what keeps it from going on
+	Running       bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`                  // objects are left to be wrapped for the current identity
+	Identities    []*EncryptionIdentity  `protobuf:"bytes,2,rep,name=identities,proto3" json:"identities,omitempty"`             // the current one first
+	Objects       int64                  `protobuf:"varint,3,opt,name=objects,proto3" json:"objects,omitempty"`                  // to go through in all, while one is running
+	Done          int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`                        // of these
+	Problem       string                 `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`                   // what keeps it from going on
+	OldUntil      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=old_until,json=oldUntil,proto3" json:"old_until,omitempty"` // when the other identities are forgotten; absent with one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,6 +932,13 @@ func (x *Rotation) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Rotation) GetOldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldUntil
+	}
+	return nil
 }
 
 type EncryptionIdentity struct {
@@ -1058,7 +1066,7 @@ const file_affiliate_v1_store_proto_rawDesc = "" +
 	"\x04size\x18\x03 \x01(\x03R\x04size\x12\x14\n" +
 	"\x05store\x18\x04 \x01(\tR\x05store\"\x19\n" +
 	"\x17RotateEncryptionRequest\"\x14\n" +
-	"\x12GetRotationRequest\"\xae\x01\n" +
+	"\x12GetRotationRequest\"\xe7\x01\n" +
 	"\bRotation\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x12@\n" +
 	"\n" +
@@ -1066,7 +1074,8 @@ const file_affiliate_v1_store_proto_rawDesc = "" +
 	"identities\x12\x18\n" +
 	"\aobjects\x18\x03 \x01(\x03R\aobjects\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x18\n" +
-	"\aproblem\x18\x05 \x01(\tR\aproblem\"\x80\x01\n" +
+	"\aproblem\x18\x05 \x01(\tR\aproblem\x127\n" +
+	"\told_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\boldUntil\"\x80\x01\n" +
 	"\x12EncryptionIdentity\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x124\n" +
 	"\acreated\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1c\n" +
@@ -1118,22 +1127,23 @@ var file_affiliate_v1_store_proto_depIdxs = []int32{
 	7,  // 3: affiliate.v1.StoreStats.holders:type_name -> affiliate.v1.StoreShare
 	10, // 4: affiliate.v1.BackupStoreResponse.summary:type_name -> affiliate.v1.BackupSummary
 	14, // 5: affiliate.v1.Rotation.identities:type_name -> affiliate.v1.EncryptionIdentity
-	15, // 6: affiliate.v1.EncryptionIdentity.created:type_name -> google.protobuf.Timestamp
-	0,  // 7: affiliate.v1.StoreService.VerifyStore:input_type -> affiliate.v1.VerifyStoreRequest
-	5,  // 8: affiliate.v1.StoreService.GetStoreStats:input_type -> affiliate.v1.GetStoreStatsRequest
-	8,  // 9: affiliate.v1.StoreService.BackupStore:input_type -> affiliate.v1.BackupStoreRequest
-	11, // 10: affiliate.v1.KeyService.RotateEncryption:input_type -> affiliate.v1.RotateEncryptionRequest
-	12, // 11: affiliate.v1.KeyService.GetRotation:input_type -> affiliate.v1.GetRotationRequest
-	1,  // 12: affiliate.v1.StoreService.VerifyStore:output_type -> affiliate.v1.VerifyStoreResponse
-	6,  // 13: affiliate.v1.StoreService.GetStoreStats:output_type -> affiliate.v1.StoreStats
-	9,  // 14: affiliate.v1.StoreService.BackupStore:output_type -> affiliate.v1.BackupStoreResponse
-	13, // 15: affiliate.v1.KeyService.RotateEncryption:output_type -> affiliate.v1.Rotation
-	13, // 16: affiliate.v1.KeyService.GetRotation:output_type -> affiliate.v1.Rotation
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	15, // 6: affiliate.v1.Rotation.old_until:type_name -> google.protobuf.Timestamp
+	15, // 7: affiliate.v1.EncryptionIdentity.created:type_name -> google.protobuf.Timestamp
+	0,  // 8: affiliate.v1.StoreService.VerifyStore:input_type -> affiliate.v1.VerifyStoreRequest
+	5,  // 9: affiliate.v1.StoreService.GetStoreStats:input_type -> affiliate.v1.GetStoreStatsRequest
+	8,  // 10: affiliate.v1.StoreService.BackupStore:input_type -> affiliate.v1.BackupStoreRequest
+	11, // 11: affiliate.v1.KeyService.RotateEncryption:input_type -> affiliate.v1.RotateEncryptionRequest
+	12, // 12: affiliate.v1.KeyService.GetRotation:input_type -> affiliate.v1.GetRotationRequest
+	1,  // 13: affiliate.v1.StoreService.VerifyStore:output_type -> affiliate.v1.VerifyStoreResponse
+	6,  // 14: affiliate.v1.StoreService.GetStoreStats:output_type -> affiliate.v1.StoreStats
+	9,  // 15: affiliate.v1.StoreService.BackupStore:output_type -> affiliate.v1.BackupStoreResponse
+	13, // 16: affiliate.v1.KeyService.RotateEncryption:output_type -> affiliate.v1.Rotation
+	13, // 17: affiliate.v1.KeyService.GetRotation:output_type -> affiliate.v1.Rotation
+	13, // [13:18] is the sub-list for method output_type
+	8,  // [8:13] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_store_proto_init() }
