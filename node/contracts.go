@@ -151,6 +151,9 @@ func (n *Node) findContract(what string) (store.Contract, error) {
 // and vets it: who offers a contract to others runs it.
 // Everything is idempotent: after a failure the same request goes on.
 func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, string, error) {
+	if err := n.store.Room(ctx); err != nil {
+		return store.Contract{}, "", err
+	}
 	c, err := n.engine.Load(ctx, module)
 	if err != nil {
 		return store.Contract{}, "", err
@@ -176,7 +179,7 @@ func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, stri
 
 const mediaWasm = "application/wasm"
 
-func contractOwner(h agreement.Hash) string { return "contract:" + h.String() }
+func contractOwner(h agreement.Hash) string { return refContract + h.String() }
 
 func storedContract(c *exec.Contract, size int64) store.Contract {
 	return store.Contract{

@@ -106,6 +106,9 @@ func (n *Node) apply(ctx context.Context, id agreement.ID, e agreement.Event, c 
 	}
 	n.timers.set(next)
 	n.claims.settle(next)
+	if next.Phase.Final() && !s.Phase.Final() {
+		n.retireQuietly(ctx, next, now)
+	}
 	for _, t := range tasks {
 		n.queue.add(t)
 	}

@@ -51,6 +51,9 @@ func (n *Node) attempt(ctx context.Context, e *store.Effect) error {
 		return n.store.DropEffect(ctx, e.Agreement, e.Seq)
 	}
 	event, blobs, err := n.outcome(ctx, kind, s, e)
+	if kind == agreement.DoFetch || kind == agreement.DoExecute {
+		defer n.retireLate(ctx, e.Agreement)
+	}
 	if err == nil {
 		s, err = n.apply(ctx, e.Agreement, event, cause{effect: e.Seq, blobs: blobs})
 		if err == nil {
@@ -144,7 +147,7 @@ func terminalEvent(kind agreement.EffectKind, s agreement.State, e *store.Effect
 // an agreement.
 func mayPass(err error) bool {
 	code := agreement.CodeOf(err)
-	return agreement.Retryable(err) || code == agreement.CodeStore || code == agreement.CodeChainMismatch
+	return agreement.Retryable(err) || code == agreement.CodeStore || code == agreement.CodeDiskFull || code == agreement.CodeChainMismatch
 }
 
 // catch keeps a fault in one task from ending the node, and from ending it

@@ -191,7 +191,7 @@ func TestRoomIsShared(t *testing.T) {
 		n.timers.set(agreement.State{ID: agreement.ID{1, byte(i)}, Proposer: greedy.Address(), Phase: agreement.Deciding})
 	}
 	ask := func(proposer string) error {
-		return n.checkRoom(&terms{Terms: &affiliatev1.Terms{Proposer: proposer}, id: agreement.ID{2}})
+		return n.checkRoom(t.Context(), &terms{Terms: &affiliatev1.Terms{Proposer: proposer}, id: agreement.ID{2}})
 	}
 	if err := ask(greedy.Address()); agreement.CodeOf(err) != agreement.CodeBackpressure {
 		t.Errorf("one more of the greedy: %v", err)

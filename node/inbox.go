@@ -42,7 +42,7 @@ func (n *Node) HandleMail(ctx context.Context, _ string, m *affiliatev1.Mail) er
 		if err != nil {
 			return err
 		}
-		if err := n.checkRoom(&t); err != nil {
+		if err := n.checkRoom(ctx, &t); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ const (
 
 // checkRoom refuses an id that is taken, and new agreements when too many are
 // open: what is running completes.
-func (n *Node) checkRoom(t *terms) error {
+func (n *Node) checkRoom(ctx context.Context, t *terms) error {
 	s, err := n.state(t.id)
 	if err != nil {
 		return err
@@ -78,6 +78,9 @@ func (n *Node) checkRoom(t *terms) error {
 			return agreement.Errorf(agreement.CodeInUse, "the id %s stands for other terms here", t.id)
 		}
 		return nil
+	}
+	if err := n.store.Room(ctx); err != nil { // how full the disk is, isn't told
+		return agreement.Errorf(agreement.CodeBackpressure, "this affiliate takes no new agreements now: it has no room for their data")
 	}
 	if theirs := n.timers.openOf(t.Proposer); theirs >= max(1, n.cfg.MaxOpen/openShare) {
 		return agreement.Errorf(agreement.CodeBackpressure, "%d agreements that %s proposed are open here, which is its limit", theirs, t.Proposer)
@@ -158,6 +161,9 @@ func (n *Node) checkProposal(m *affiliatev1.Message, p *affiliatev1.Proposal) (t
 func (n *Node) HandleGossip(ctx context.Context, m *affiliatev1.Mail) error {
 	if n.ring.Recognises(m) {
 		return n.HandleMail(ctx, "", m)
+	}
+	if err := n.store.Room(ctx); err != nil {
+		return err
 	}
 	return n.store.KeepMail(ctx, m)
 }
@@ -253,11 +259,16 @@ func (n *Node) dispatch(ctx context.Context, m *affiliatev1.Message, mailID agre
 }
 
 // takeProposal stores what comes with a proposal, then starts the agreement.
-func (n *Node) takeProposal(ctx context.Context, m *affiliatev1.Message, p *affiliatev1.Proposal, mailID agreement.Hash) error {
+func (n *Node) takeProposal(ctx context.Context, m *affiliatev1.Message, p *affiliatev1.Proposal, mailID agreement.Hash) (err error) {
 	t, err := n.checkProposal(m, p)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && !mayPass(err) {
+			n.abandon(ctx, t.id)
+		}
+	}()
 	if err := n.takeInline(ctx, &t, p.Objects); err != nil {
 		return err
 	}

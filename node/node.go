@@ -35,6 +35,8 @@ type Config struct {
 	MaxObjectSize int64         // bytes
 	Policy        Policy
 	RunUnvetted   bool // contracts that this affiliate hasn't vetted, too
+	Retention     Retention
+	OldKeys       time.Duration // how long replaced encryption identities still open; 0 means DefaultOldKeys
 }
 
 // Deps are the parts that the node drives.
@@ -67,6 +69,8 @@ type Node struct {
 	claims     *claims
 	contracts  *contractCache
 	tracing    chan struct{} // one place: a trace takes memory, and of the places to execute it leaves the others
+	repairs    *repairs
+	rotations  *rotations
 	announcing sync.Mutex    // one list of vetted contracts at a time
 	lastBlock  time.Time     // when takeBlock was last called
 	following  chan struct{} // closed when it is known from which block on the chain is followed
@@ -82,7 +86,9 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 		log: d.Log, started: time.Now(),
 		timers: newTimers(), reach: newReach(), claims: newClaims(), contracts: newContractCache(),
 		tracing: make(chan struct{}, 1), following: make(chan struct{}),
+		repairs: newRepairs(), rotations: newRotations(),
 	}
+	n.store.SignTombstones(n.tombstone)
 	n.queue = newQueue(n.carryOut)
 	host, err := p2p.New(network, d.Ring, d.Store, n, d.Metrics, d.Log.With("part", "p2p"))
 	if err != nil {
@@ -104,6 +110,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if err == nil {
 		err = n.resumeVetted(ctx) // the policy may have changed
 	}
+	if err == nil {
+		err = n.sweepRetention(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("taking up what was left undone: %w", err)
 	}
@@ -113,6 +122,9 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return n.work(ctx) })
 	g.Go(func() error { return n.tick(ctx) })
 	g.Go(func() error { return n.follow(ctx) })
+	g.Go(func() error { return n.keepRetention(ctx) })
+	g.Go(func() error { return n.keepRepairing(ctx) })
+	g.Go(func() error { return n.keepRotating(ctx) })
 	return g.Wait()
 }
 

@@ -85,14 +85,29 @@ func (n *Node) seal(ctx context.Context, content []byte, mediaType, owner string
 
 // sealFrom is seal for content that is read while it is sealed.
 func (n *Node) sealFrom(ctx context.Context, content io.Reader, mediaType, owner string, audience, required []string) (*affiliatev1.ObjectRef, error) {
-	recipients, readers, err := n.recipients(audience, required)
+	return n.sealAs(ctx, content, sealing{mediaType: mediaType, owner: owner, audience: audience, required: required})
+}
+
+// sealing is for whom and for what a content is sealed.
+type sealing struct {
+	mediaType string
+	owner     string    // reference that keeps the object
+	until     time.Time // of the reference; zero: until it is released
+	audience  []string
+	required  []string // of the audience: who must be able to open it
+	fresh     bool     // a sealing that is there already won't do
+}
+
+// sealAs seals a content that is read meanwhile. Where its owner keeps one
+// already that the audience can open, that is the object: the second payload
+// goes when the hash is known. It doesn't ask for room on the disk, which its
+// callers do before they take work in.
+func (n *Node) sealAs(ctx context.Context, content io.Reader, as sealing) (*affiliatev1.ObjectRef, error) {
+	recipients, readers, err := n.recipients(as.audience, as.required)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := n.store.NewDraft(ctx)
-	if err != nil {
-		return nil, err
-	}
+	draft := n.store.DraftUnderWay(ctx)
 	defer draft.Discard()
 	header, plain, err := keys.SealTo(draft, recipients)
 	if err != nil {
@@ -107,14 +122,46 @@ func (n *Node) sealFrom(ctx context.Context, content io.Reader, mediaType, owner
 	if err != nil {
 		return nil, err
 	}
+	sum := hash.sum()
+	if !as.fresh {
+		if there, err := n.sealedFor(ctx, sum, as, readers); err != nil || there != nil {
+			return there, err
+		}
+	}
 	o, err := draft.Keep(ctx, store.Object{
-		ContentHash: hash.sum(), Size: size, MediaType: mediaType,
-		Audience: readers, Owner: owner, Created: time.Now(), Header: header,
-	}, time.Time{})
+		ContentHash: sum, Size: size, MediaType: as.mediaType,
+		Audience: readers, Owner: as.owner, Created: time.Now(), Header: header,
+	}, as.until)
 	if err != nil {
 		return nil, err
 	}
 	return refOf(o), nil
+}
+
+// sealedFor finds a sealing that the same owner keeps for at least the same
+// readers, nil where there is none. What others keep is never used: that it is
+// here is none of these readers' business.
+func (n *Node) sealedFor(ctx context.Context, content agreement.Hash, as sealing, readers []string) (*affiliatev1.ObjectRef, error) {
+	objects, err := n.store.ObjectsByContent(content)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range objects {
+		if o.MediaType != as.mediaType || !containsAll(o.Audience, readers) {
+			continue
+		}
+		refs, err := n.store.References(o.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(refs, func(r store.Reference) bool { return r.Name == as.owner }) {
+			continue
+		}
+		if err := n.store.Hold(ctx, o.ID, as.owner, as.until); !errors.Is(err, agreement.ErrNotFound) { // purged meanwhile
+			return refOf(o), err
+		}
+	}
+	return nil, nil
 }
 
 // maxHeld is the largest content that is held in memory, in bytes: what a
@@ -146,8 +193,7 @@ func (n *Node) contentReader(ctx context.Context, hash agreement.Hash) (io.ReadC
 		return nil, store.Object{}, err
 	}
 	if len(objects) == 0 {
-		return nil, store.Object{}, agreement.Errorf(agreement.CodeNotFound, "content %s: %w", hash, agreement.ErrNotFound).
-			WithHint("an affiliate holds what it has put itself, and the data of agreements that it takes part in")
+		return nil, store.Object{}, n.missing(hash)
 	}
 	for _, o := range objects {
 		var r io.ReadCloser
@@ -160,7 +206,7 @@ func (n *Node) contentReader(ctx context.Context, hash agreement.Hash) (io.ReadC
 
 // open unseals one stored object.
 func (n *Node) open(ctx context.Context, o store.Object) (io.ReadCloser, error) {
-	payload, err := n.store.Payload(ctx, o.ID, 0)
+	payload, err := n.stored(ctx, o.ID, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +220,7 @@ func (n *Node) open(ctx context.Context, o store.Object) (io.ReadCloser, error) 
 // payload holds a sealed payload in memory, which its caller has found to be
 // small.
 func (n *Node) payload(ctx context.Context, o store.Object) ([]byte, error) {
-	r, err := n.store.Payload(ctx, o.ID, 0)
+	r, err := n.stored(ctx, o.ID, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +324,7 @@ func (n *Node) OpenObject(ctx context.Context, from string, id agreement.Hash, o
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := n.store.Payload(ctx, id, offset)
+	r, err := n.stored(ctx, id, offset)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -76,7 +76,7 @@ func ofPeer(err error) error {
 		return nil
 	case !errors.As(err, &known):
 		return agreement.Errorf(agreement.CodePeerUnreachable, "%w", err)
-	case known.Code == agreement.CodeInternal || known.Code == agreement.CodeStore:
+	case known.Code == agreement.CodeInternal || known.Code == agreement.CodeStore || known.Code == agreement.CodeDiskFull:
 		return agreement.Errorf(agreement.CodeBackpressure, "the peer has trouble of its own: %w", known)
 	}
 	return err

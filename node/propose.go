@@ -35,6 +35,9 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 			return s, err
 		}
 	}
+	if err := n.store.Room(ctx); err != nil {
+		return agreement.State{}, err
+	}
 	if open, err := n.openAgreements(); err != nil || open >= int64(n.cfg.MaxOpen) {
 		return agreement.State{}, errors.Join(err, agreement.Errorf(agreement.CodeBackpressure,
 			"%d agreements are open, the limit is %d", open, n.cfg.MaxOpen).WithHint("raise max_open under [agreements], or wait"))
@@ -50,6 +53,12 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
+	begun := false
+	defer func() {
+		if !begun {
+			n.abandon(ctx, id)
+		}
+	}()
 	t, err := n.draft(ctx, id, req, c, known.Module)
 	if err != nil {
 		return agreement.State{}, err
@@ -58,7 +67,9 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
-	return n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw, blobRequest: digest[:]}})
+	s, err := n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw, blobRequest: digest[:]}})
+	begun = err == nil
+	return s, err
 }
 
 // requestDigest identifies what a request asks for, whatever its id.

@@ -33,7 +33,7 @@ func (n *Node) status(ctx context.Context) (*affiliatev1.GetStatusResponse, erro
 		Chain: n.chainStatus(ctx), Network: n.networkStatus(kept), Agreements: counts,
 		PendingEffects: int64(pending), OldestPending: unixOrNil(oldest), ContractEngine: n.engine.Version(),
 	}
-	out.Problems = problems(out, absent(n.host.Peers()), oldest)
+	out.Problems = append(problems(out, absent(n.host.Peers()), oldest), n.storeProblems(ctx)...)
 	return out, nil
 }
 
@@ -98,6 +98,24 @@ func problems(s *affiliatev1.GetStatusResponse, absent string, oldest time.Time)
 	}
 	if !oldest.IsZero() && time.Since(oldest) > pendingAlarm {
 		out = append(out, fmt.Sprintf("something has been pending since %s: see `affiliate agreement list`", oldest.UTC().Format(time.RFC3339)))
+	}
+	return out
+}
+
+// storeProblems says what the store can't do.
+func (n *Node) storeProblems(ctx context.Context) (out []string) {
+	if err := n.store.Room(ctx); err != nil {
+		out = append(out, "nothing new is taken in: "+advised(err))
+	}
+	damaged, err := n.store.Quarantined()
+	switch {
+	case err != nil:
+		out = append(out, "the store: "+advised(err))
+	case len(damaged) > 0:
+		out = append(out, fmt.Sprintf("%d object(s) are damaged: `affiliate store verify --repair` fetches them from affiliates that have them", len(damaged)))
+	}
+	if problem := n.rotation().Problem; problem != "" {
+		out = append(out, "the rotation of the encryption identity: "+problem)
 	}
 	return out
 }

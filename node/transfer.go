@@ -65,10 +65,7 @@ func (n *Node) fetchLeaves(ctx context.Context, from string, r objectRef) (blob.
 // takeIn stores a sealed object that came from a peer, while checking both
 // that it is what its name says and that it holds what it should.
 func (n *Node) takeIn(ctx context.Context, r objectRef, header []byte, payload io.Reader, owner string, audience []string) error {
-	draft, err := n.store.NewDraft(ctx)
-	if err != nil {
-		return err
-	}
+	draft := n.store.DraftUnderWay(ctx)
 	defer draft.Discard()
 	content, err := n.ring.Open(header, io.TeeReader(payload, draft))
 	if err != nil {
@@ -77,6 +74,9 @@ func (n *Node) takeIn(ctx context.Context, r objectRef, header []byte, payload i
 	c := &checked{in: content, hash: sha256.New(), want: r.content, left: r.size}
 	if _, err := io.CopyBuffer(io.Discard, c, make([]byte, contentBlock)); err != nil {
 		return fmt.Errorf("taking in object %s: %w", r.id, err)
+	}
+	if header, _, err = n.ring.Rewrap(header); err != nil { // its sealer may not know the latest identity
+		return err
 	}
 	o, err := draft.Keep(ctx, store.Object{
 		ContentHash: r.content, Size: r.size, MediaType: r.mediaType,
