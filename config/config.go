@@ -33,11 +33,23 @@ type Affiliate struct {
 	Name string `toml:"name" comment:"Name shown to people at other affiliates, 1 to 64 bytes. It proves nothing: the address does."`
 }
 
-// Keys says how the passphrase is found.
+// Keys says what opens the keys.
 type Keys struct {
-	PassphraseFile string `toml:"passphrase_file" comment:"File that holds the passphrase in its first line; must be readable by its owner only. Empty: the environment variable AFFILIATE_PASSPHRASE, or a prompt on a terminal."`
+	Unlock         Unlock `toml:"unlock" comment:"What opens the keys. \"passphrase\": from passphrase_file, else the environment variable AFFILIATE_PASSPHRASE, else a prompt on a terminal. \"key_file\": the content of key_file. \"keyring\": the passphrase that Linux keeps in this user's kernel keyring until the machine stops; when it has none, the environment variable or the prompt, and then it is put there."`
+	PassphraseFile string `toml:"passphrase_file" comment:"File that holds the passphrase in its first line, outside HOME; must be readable by its owner only. Empty: none."`
+	KeyFile        string `toml:"key_file" comment:"Any file of 32 bytes to 1 MiB, outside HOME; must be readable by its owner only. It opens the keys, so keep a copy apart from theirs."`
 	Unprotected    bool   `toml:"unprotected" comment:"Keys without a passphrase, for tests and local networks only."`
 }
+
+// Unlock says what opens the keys.
+type Unlock string
+
+// What can open the keys.
+const (
+	UnlockPassphrase Unlock = "passphrase"
+	UnlockKeyFile    Unlock = "key_file"
+	UnlockKeyring    Unlock = "keyring"
+)
 
 // API is the node's own interface.
 type API struct {
@@ -67,7 +79,7 @@ type P2P struct {
 // Store limits what the node keeps.
 type Store struct {
 	MaxObjectSize Size `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB. For now an object is held in memory while it is sealed or opened."`
-	Encrypt       bool `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the encryption identity. Can't be changed later."`
+	Encrypt       bool `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the root secret in HOME/keys. Can't be changed later."`
 }
 
 // Exec limits a run of a contract.
@@ -142,6 +154,7 @@ func Default(home string) Config {
 	return Config{
 		Home:      home,
 		Affiliate: Affiliate{Name: "affiliate"},
+		Keys:      Keys{Unlock: UnlockPassphrase},
 		API:       API{Socket: "affiliate.sock"},
 		Chain: Chain{
 			ID: "pio-testnet-1", Endpoint: "http://127.0.0.1:26657", Prefix: "tp", Fee: "auto",
@@ -181,6 +194,9 @@ func (c Config) SocketPath() string { return c.Path(c.API.Socket) }
 
 // PassphrasePath is the passphrase file, or empty.
 func (c Config) PassphrasePath() string { return c.Path(c.Keys.PassphraseFile) }
+
+// KeyFilePath is the key file, or empty.
+func (c Config) KeyFilePath() string { return c.Path(c.Keys.KeyFile) }
 
 // KeysDir holds the account, encryption and node keys.
 func (c Config) KeysDir() string { return filepath.Join(c.Home, "keys") }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,7 +26,7 @@ const maxContractName = 200
 // sections, as an *Error. It looks at nothing outside c.
 func (c Config) Validate() error {
 	checks := []func() *Error{
-		c.checkAffiliate, c.checkChain, c.checkP2P, c.checkStore, c.checkExec,
+		c.checkAffiliate, c.checkKeys, c.checkAPI, c.checkChain, c.checkP2P, c.checkStore, c.checkExec,
 		c.checkContracts, c.checkAgreements, c.checkPolicy, c.checkLog, c.checkMetrics,
 	}
 	for _, check := range checks {
@@ -43,10 +44,34 @@ func (c Config) checkAffiliate() *Error {
 	if !utf8.ValidString(c.Affiliate.Name) || strings.ContainsFunc(c.Affiliate.Name, unicode.IsControl) {
 		return problem("affiliate.name", "must be printable text")
 	}
-	if c.Keys.Unprotected && c.Keys.PassphraseFile != "" {
+	return nil
+}
+
+func (c Config) checkKeys() *Error {
+	k := c.Keys
+	switch {
+	case k.Unprotected && k.PassphraseFile != "":
 		return problem("keys.unprotected", "unprotected keys have no passphrase, but passphrase_file is set").
 			hint("remove one of the two")
+	case k.Unprotected && (k.Unlock != UnlockPassphrase || k.KeyFile != ""):
+		return problem("keys.unprotected", "nothing has to open unprotected keys, but unlock or key_file is set").
+			hint("remove one of the two")
+	case k.Unlock == UnlockKeyFile && k.KeyFile == "":
+		return problem("keys.key_file", "must name the file that opens the keys")
+	case k.Unlock != UnlockKeyFile && k.KeyFile != "":
+		return problem("keys.key_file", "the key file is not used, because unlock is %q", k.Unlock).
+			hint(`set unlock = "key_file", or remove it`)
+	case k.Unlock != UnlockPassphrase && k.PassphraseFile != "":
+		return problem("keys.passphrase_file", "the passphrase file is not used, because unlock is %q", k.Unlock).
+			hint(`set unlock = "passphrase", or remove it`)
+	case k.KeyFile != "" && filepath.IsLocal(k.KeyFile):
+		return problem("keys.key_file", "%s lies inside the home directory", k.KeyFile).
+			hint("keep it elsewhere: whoever copies the home directory must not get the key that opens it")
 	}
+	return oneOf("keys.unlock", string(k.Unlock), string(UnlockPassphrase), string(UnlockKeyFile), string(UnlockKeyring))
+}
+
+func (c Config) checkAPI() *Error {
 	if c.API.Socket == "" {
 		return problem("api.socket", "must not be empty")
 	}

@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector says nothing about other processes, and makes these slow.
+
 package exec_test
 
 import (

@@ -49,7 +49,7 @@ func readKeyFile(path, home string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOutside(path, home); err != nil {
+	if err := CheckOutside("the key file", path, home); err != nil {
 		return nil, err
 	}
 	if err := checkPrivate(path, info); err != nil {
@@ -65,7 +65,7 @@ func readKeyFile(path, home string) ([]byte, error) {
 // MakeKeyFile writes a new key file of random bytes, outside home. CodeInUse
 // when there is a file already.
 func MakeKeyFile(path, home string) error {
-	if err := checkOutside(path, home); err != nil {
+	if err := CheckOutside("the key file", path, home); err != nil {
 		return err
 	}
 	content := make([]byte, MinKeyFile)
@@ -86,9 +86,10 @@ func MakeKeyFile(path, home string) error {
 	return nil
 }
 
-// checkOutside refuses a path inside home, by name or by what it leads to.
-func checkOutside(path, home string) error {
-	inside := agreement.Errorf(agreement.CodeBadRequest, "the key file %s lies inside the home directory %s", path, home).
+// CheckOutside refuses the path of something that opens the keys (what, such as
+// "the key file") inside home, by name or by what it leads to.
+func CheckOutside(what, path, home string) error {
+	inside := agreement.Errorf(agreement.CodeBadRequest, "%s %s lies inside the home directory %s", what, path, home).
 		WithHint("keep it elsewhere: whoever copies the home directory must not get the key that opens it")
 	abs, err := filepath.Abs(path)
 	if err != nil {

@@ -70,7 +70,7 @@ fuzz() {
 	done || return 1
 }
 
-# EXECUTIONS=1000000 is the long run, of about ten minutes; SEED=N begins with
+# EXECUTIONS=1000000 is the long run, of five to ten minutes; SEED=N begins with
 # other modules.
 differential() {
 	go test ./exec/module -run '^TestDifferential$' -v -timeout 2h -executions "${EXECUTIONS:-200000}" -seed "${SEED:-0}"

@@ -36,10 +36,16 @@ func (a *app) initCommand() *cobra.Command {
 keys. Nothing that exists is ever overwritten.
 
 The keys are protected by a passphrase, from --passphrase-file, the environment
-variable ` + passphraseEnv + `, or asked for on the terminal. The account key is
-the affiliate's identity: keep a copy of HOME/keys and of the passphrase.`,
+variable ` + passphraseEnv + `, or asked for on the terminal; or by a key file,
+which is made if it doesn't exist. The account key is the affiliate's identity:
+keep a copy of HOME/keys, and of the passphrase or the key file.`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return failed(a.init(cmd, c)) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if c.Keys.KeyFile != "" && !cmd.Flags().Changed("unlock") {
+				c.Keys.Unlock = config.UnlockKeyFile
+			}
+			return failed(a.init(cmd, c))
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.Affiliate.Name, "name", c.Affiliate.Name, "name shown to people at other affiliates")
@@ -54,6 +60,8 @@ the affiliate's identity: keep a copy of HOME/keys and of the passphrase.`,
 	f.StringVar((*string)(&c.Policy.Default), "policy", string(c.Policy.Default), `what happens to proposals: "ask", "approve" or "reject"`)
 	f.StringVar(&c.Metrics.Listen, "metrics", c.Metrics.Listen, "loopback address and port for metrics")
 	f.StringVar(&c.Keys.PassphraseFile, "passphrase-file", "", "file that holds the passphrase; start reads it, too")
+	f.StringVar(&c.Keys.KeyFile, "key-file", "", "file that opens the keys, outside the home; made if it doesn't exist")
+	f.StringVar((*string)(&c.Keys.Unlock), "unlock", string(c.Keys.Unlock), `what opens the keys: "passphrase", "key_file" or "keyring" (of the kernel)`)
 	f.BoolVar(&c.Keys.Unprotected, "unprotected", false, "keys without a passphrase, for tests and local networks")
 	return cmd
 }
@@ -62,7 +70,9 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 	c.Home = a.home
 	// A relative path on the command line starts where the user is; in the
 	// file it would start at the home directory.
-	for flag, setting := range map[*string]*string{&a.socket: &c.API.Socket, &c.Keys.PassphraseFile: &c.Keys.PassphraseFile} {
+	for flag, setting := range map[*string]*string{
+		&a.socket: &c.API.Socket, &c.Keys.PassphraseFile: &c.Keys.PassphraseFile, &c.Keys.KeyFile: &c.Keys.KeyFile,
+	} {
 		if *flag == "" {
 			continue
 		}
@@ -79,15 +89,15 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 		return agreement.Errorf(agreement.CodeInUse, "%s exists already; nothing was changed", a.configPath()).
 			WithHint("choose another directory with --home DIR, or start this one: %s", a.command("start"))
 	}
-	var pass []byte
-	if !c.Keys.Unprotected {
-		var err error
-		if pass, err = a.passphrase(c.PassphrasePath(), true); err != nil {
-			return err
-		}
-	}
-	ring, err := makeHome(c, pass)
+	unlock, err := a.newUnlocking(c)
 	if err != nil {
+		return err
+	}
+	ring, err := makeHome(c, unlock.pass)
+	if err != nil {
+		return errors.Join(err, unlock.undo())
+	}
+	if err := unlock.keep(); err != nil {
 		return err
 	}
 	public, ok := ring.NodeKey().Public().(ed25519.PublicKey)
@@ -127,7 +137,7 @@ func makeHome(c config.Config, pass []byte) (*keys.Ring, error) {
 }
 
 func keyOptions(c config.Config, pass []byte) keys.Options {
-	return keys.Options{Dir: c.KeysDir(), Passphrase: pass, Unprotected: c.Keys.Unprotected, Prefix: c.Chain.Prefix}
+	return keys.Options{Dir: c.KeysDir(), Passphrase: pass, Origin: origin(c), Unprotected: c.Keys.Unprotected, Prefix: c.Chain.Prefix}
 }
 
 func (a *app) showInit(r initResult) error {

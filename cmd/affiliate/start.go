@@ -59,19 +59,23 @@ func (a *app) start(ctx context.Context, passphraseFile string) error {
 	if err := errors.Join(checkSocketDir(filepath.Dir(c.SocketPath())), removeStale(c.SocketPath())); err != nil {
 		return err
 	}
-	var pass []byte
-	if !c.Keys.Unprotected {
-		if passphraseFile == "" {
-			passphraseFile = c.PassphrasePath()
+	if passphraseFile != "" && !c.Keys.Unprotected {
+		if c.Keys.PassphraseFile, err = filepath.Abs(passphraseFile); err != nil {
+			return fmt.Errorf("finding the working directory: %w", err)
 		}
-		if pass, err = a.passphrase(passphraseFile, false); err != nil {
-			return err
-		}
+		c.Keys.Unlock, c.Keys.KeyFile = config.UnlockPassphrase, ""
 	}
-	a.limitMemory()
-	d, err := openDaemon(c, pass, a.logger(c.Log))
+	unlock, err := a.findUnlocking(c)
 	if err != nil {
 		return err
+	}
+	a.limitMemory()
+	d, err := openDaemon(c, unlock.pass, a.logger(c.Log))
+	if err != nil {
+		return err
+	}
+	if err := unlock.keep(); err != nil {
+		d.log.Warn("the passphrase will be needed again at the next start", "err", err)
 	}
 	return errors.Join(d.run(ctx), d.close())
 }

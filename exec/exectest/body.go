@@ -58,6 +58,9 @@ func (m *module) body(index int) []byte {
 	}
 	b.budget = leastBudget + m.n(budgetSpread)
 	b.labels = []label{{types: f.Results}}
+	if b.rarely(16) {
+		b.heavy()
+	}
 	for range b.n(12) {
 		b.statement()
 	}
@@ -68,6 +71,15 @@ func (m *module) body(index int) []byte {
 		groups = append(groups, []byte{1, valueType(kind)})
 	}
 	return cat(vec(groups...), b.code)
+}
+
+// heavy writes many instructions that do nothing: an engine may need a large
+// stack frame for them.
+func (b *body) heavy() {
+	for range 2200 {
+		b.i32(1)
+		b.emit(opDrop)
+	}
 }
 
 // emit writes one instruction.
@@ -161,10 +173,10 @@ func (b *body) label(types string) (int, bool) {
 // callee picks a function that comes later, or seldom any, so that most calls
 // end.
 func (b *body) callee(fits func(Import) bool) (int, bool) {
-	any := b.rarely(24)
+	anyone := b.rarely(24)
 	return pick(b.source, len(b.functions), func(i int) bool {
 		f := b.functions[i]
-		return (any || i < b.imported || i > b.index) && fits(f.Import) && (!f.Ends || b.rarely(8))
+		return (anyone || i < b.imported || i > b.index) && fits(f.Import) && (!f.Ends || b.rarely(8))
 	})
 }
 

@@ -137,6 +137,8 @@ func (a *admission) module() {
 		}
 		a.end = a.at + size
 		if id == 0 { // a custom section: nothing that a contract does may depend on it
+			a.section = "custom"
+			_ = a.name()
 			a.at = a.end
 		} else {
 			next = a.known(id, next)

@@ -3,8 +3,10 @@ package module_test
 import (
 	"context"
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -12,6 +14,8 @@ import (
 	"github.com/affiliate-node/affiliate/exec/exectest"
 	"github.com/affiliate-node/affiliate/exec/module"
 )
+
+var writeGolden = flag.Bool("golden", false, "write this package's golden files anew")
 
 // Size of the corpus.
 const (
@@ -82,3 +86,20 @@ func (e engine) corpus(ctx context.Context, seed uint64) (string, error) {
 }
 
 func first(sum [sha256.Size]byte) []byte { return sum[:8] }
+
+// golden compares a text with a file.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *writeGolden {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s says\n%s\nthis run\n%s\n(-golden writes it anew)", file, want, got)
+	}
+}

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	executions = flag.Int("executions", 3000, "calls that TestDifferential compares; a million take six minutes")
+	executions = flag.Int("executions", 3000, "calls that TestDifferential compares; a million take five to ten minutes")
 	firstSeed  = flag.Uint64("seed", 0, "of TestDifferential's first module; the next ones follow")
 )
 

@@ -1,9 +1,13 @@
+//go:build !race
+
+// Nothing here runs at once with anything else, and the race detector makes it
+// ten times as slow.
+
 package module_test
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -19,8 +23,6 @@ import (
 
 	"github.com/affiliate-node/affiliate/exec/module"
 )
-
-var writeGolden = flag.Bool("golden", false, "write this package's golden files anew")
 
 // world is where a script runs: one engine, with modules rewritten or as they
 // are.
@@ -38,10 +40,9 @@ type world struct {
 func worlds(t *testing.T, spectest []byte) []*world {
 	t.Helper()
 	var all []*world
+	configs := []wazero.RuntimeConfig{wazero.NewRuntimeConfigCompiler(), wazero.NewRuntimeConfigInterpreter()}
 	for _, rewritten := range []bool{false, true} {
-		for name, config := range map[string]wazero.RuntimeConfig{
-			"compiler": wazero.NewRuntimeConfigCompiler(), "interpreter": wazero.NewRuntimeConfigInterpreter(),
-		} {
+		for i, config := range configs {
 			r := wazero.NewRuntimeWithConfig(t.Context(), config.WithCoreFeatures(api.CoreFeaturesV2))
 			t.Cleanup(func() { _ = r.Close(context.Background()) })
 			host, err := r.Instantiate(t.Context(), spectest)
@@ -49,7 +50,7 @@ func worlds(t *testing.T, spectest []byte) []*world {
 				t.Fatal(err)
 			}
 			all = append(all, &world{
-				name: fmt.Sprintf("%s, rewritten: %t", name, rewritten), runtime: r, rewritten: rewritten,
+				name: fmt.Sprintf("%s, rewritten: %t", []string{"compiler", "interpreter"}[i], rewritten), runtime: r, rewritten: rewritten,
 				named: map[string]api.Module{}, registered: map[string]api.Module{"spectest": host},
 			})
 		}
@@ -338,21 +339,4 @@ func (c counts) lines() string {
 		fmt.Fprintf(&b, "%6d %s\n", c[k], k)
 	}
 	return b.String()
-}
-
-// golden compares a text with a file.
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *writeGolden {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s says\n%s\nthis run\n%s\n(-golden writes it anew)", file, want, got)
-	}
 }
