@@ -2,7 +2,7 @@
 // node, over the node's Unix socket. It never reaches another affiliate and
 // keeps nothing on disk.
 //
-// A Client has the five services of the API as fields, and a few helpers for
+// A Client has the services of the API as fields, and a few helpers for
 // what takes more than one call. Every error from the node is an
 // *agreement.Error with the code that the node gave.
 package client
@@ -57,6 +57,8 @@ type Client struct {
 	Agreements affiliatev1connect.AgreementServiceClient
 	Records    affiliatev1connect.RecordServiceClient
 	Objects    affiliatev1connect.ObjectServiceClient
+	Store      affiliatev1connect.StoreServiceClient
+	Keys       affiliatev1connect.KeyServiceClient
 
 	http   *http.Client
 	socket string
@@ -93,6 +95,8 @@ func Dial(socket string) (*Client, error) {
 		Agreements: affiliatev1connect.NewAgreementServiceClient(h, baseURL, options),
 		Records:    affiliatev1connect.NewRecordServiceClient(h, baseURL, options),
 		Objects:    affiliatev1connect.NewObjectServiceClient(h, baseURL, options),
+		Store:      affiliatev1connect.NewStoreServiceClient(h, baseURL, options),
+		Keys:       affiliatev1connect.NewKeyServiceClient(h, baseURL, options),
 		http:       h,
 		socket:     socket,
 	}, nil

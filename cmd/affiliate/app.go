@@ -69,7 +69,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.initCommand(), a.startCommand(), a.statusCommand(), a.peersCommand(), a.keysCommand(),
 		a.contractCommand(), a.proposeCommand(), a.agreementCommand(), a.whyCommand(),
-		a.recordCommand(), a.searchCommand(), a.objectCommand(), a.versionCommand(),
+		a.recordCommand(), a.searchCommand(), a.objectCommand(), a.storeCommand(), a.versionCommand(),
 	)
 	group(root)
 	return root

@@ -39,6 +39,8 @@ type fakeNode struct {
 	affiliatev1connect.UnimplementedAgreementServiceHandler
 	affiliatev1connect.UnimplementedRecordServiceHandler
 	affiliatev1connect.UnimplementedObjectServiceHandler
+	affiliatev1connect.UnimplementedStoreServiceHandler
+	affiliatev1connect.UnimplementedKeyServiceHandler
 	objects map[string][]byte
 }
 
@@ -51,6 +53,8 @@ func serveFake(socket string) (stop func() error, err error) {
 	mux.Handle(affiliatev1connect.NewAgreementServiceHandler(f))
 	mux.Handle(affiliatev1connect.NewRecordServiceHandler(f))
 	mux.Handle(affiliatev1connect.NewObjectServiceHandler(f))
+	mux.Handle(affiliatev1connect.NewStoreServiceHandler(f))
+	mux.Handle(affiliatev1connect.NewKeyServiceHandler(f))
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return nil, err

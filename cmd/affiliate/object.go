@@ -12,13 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/client"
 )
 
 func (a *app) objectCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "object", Short: "Put content into the encrypted store, and get it out"}
-	cmd.AddCommand(a.objectPutCommand(), a.objectGetCommand())
+	cmd.AddCommand(a.objectPutCommand(), a.objectGetCommand(), a.objectGrantCommand(), a.objectRevokeCommand(),
+		a.objectReadersCommand(), a.objectDeleteCommand(), a.objectPinCommand())
 	return group(cmd)
 }
 
@@ -52,29 +52,17 @@ func (a *app) objectPutCommand() *cobra.Command {
 }
 
 func (a *app) objectGetCommand() *cobra.Command {
+	var out string
 	var force bool
 	cmd := &cobra.Command{
-		Use: "get HASH [FILE]", Short: "Write a stored content to a new file, or to standard output",
-		Long: "Write the content with this hash to a new file, or to standard output for \"-\" or\n" +
-			"nothing. A file appears whole and checked, or not at all; what is written to standard\n" +
-			"output is checked at the end: trust it only if the exit status is 0.",
-		Args: func(cmd *cobra.Command, have []string) error {
-			if err := args("HASH", "FILE?")(cmd, have); err != nil {
-				return err
-			}
-			if _, err := agreement.ParseHash(have[0]); err != nil {
-				return usage(cmd, "%w", err)
-			}
-			return nil
-		},
+		Use: "get HASH", Short: "Write a stored content to standard output, or to a new file", Args: hashArgs("HASH"),
+		Long: "Write the content with this hash to standard output, or with -o to a new file. A file\n" +
+			"appears whole and checked, or not at all; what is written to standard output is\n" +
+			"checked at the end: trust it only if the exit status is 0.",
 		RunE: a.call(0, func(ctx context.Context, c *client.Client, args []string) error {
-			path := "-"
-			if len(args) > 1 {
-				path = args[1]
-			}
-			return a.create(path, force, func(w io.Writer) error {
+			return a.create(out, force, func(w io.Writer) error {
 				bar := a.meter("received")
-				if path == "-" && terminal(a.stdout) {
+				if out == "-" && terminal(a.stdout) {
 					bar.out = nil // it would be drawn into the content
 				}
 				_, err := c.GetObject(ctx, args[0], io.MultiWriter(w, bar), func(o client.Object) { bar.total = o.Size })
@@ -83,7 +71,8 @@ func (a *app) objectGetCommand() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it exists")
+	cmd.Flags().StringVarP(&out, "out", "o", "-", "new file to write; it gets its name when it is whole")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it exists")
 	return cmd
 }
 
@@ -101,8 +90,10 @@ func (a *app) create(path string, force bool, fn func(io.Writer) error) error {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone when all went well
-	err = errors.Join(fn(f), f.Close())
-	if err != nil {
+	if err = fn(f); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if force {
@@ -141,12 +132,17 @@ func (a *app) meter(verb string) *meter {
 
 // Write counts.
 func (m *meter) Write(p []byte) (int, error) {
-	m.now += int64(len(p))
+	m.at(m.now + int64(len(p)))
+	return len(p), nil
+}
+
+// at says where it is now, in bytes.
+func (m *meter) at(now int64) {
+	m.now = now
 	if m.out != nil && m.now-m.drawn >= meterStep {
 		m.drawn = m.now
 		m.draw()
 	}
-	return len(p), nil
 }
 
 func (m *meter) draw() {
@@ -165,6 +161,7 @@ func (m *meter) done() {
 	if m.shown {
 		m.draw()
 		fmt.Fprintln(m.out) //nolint:errcheck // progress only
+		m.shown = false
 	}
 }
 
