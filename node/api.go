@@ -29,8 +29,9 @@ func (n *Node) Handler() http.Handler {
 	mux.Handle(affiliatev1connect.NewContractServiceHandler(contractAPI{n}, opts...))
 	mux.Handle(affiliatev1connect.NewAgreementServiceHandler(agreementAPI{n}, opts...))
 	mux.Handle(affiliatev1connect.NewRecordServiceHandler(recordAPI{n}, opts...))
-	mux.Handle(affiliatev1connect.NewObjectServiceHandler(objectAPI{n: n}, opts...))
+	mux.Handle(affiliatev1connect.NewObjectServiceHandler(objectAPI{n}, opts...))
 	mux.Handle(affiliatev1connect.NewStoreServiceHandler(newStoreAPI(n), opts...))
+	mux.Handle(affiliatev1connect.NewKeyServiceHandler(keyAPI{n}, opts...))
 	return mux
 }
 

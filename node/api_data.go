@@ -11,7 +11,6 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
-	"github.com/affiliate-node/affiliate/api/affiliate/v1/affiliatev1connect"
 	"github.com/affiliate-node/affiliate/chainclient"
 	"github.com/affiliate-node/affiliate/store"
 )
@@ -86,10 +85,7 @@ func viewRecord(r store.Record) *affiliatev1.Record {
 }
 
 // objectAPI implements ObjectService.
-type objectAPI struct {
-	affiliatev1connect.UnimplementedObjectServiceHandler
-	n *Node
-}
+type objectAPI struct{ n *Node }
 
 // PutObject seals content for this affiliate alone; a proposal that names it
 // seals it to the parties.
