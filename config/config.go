@@ -20,6 +20,7 @@ type Config struct {
 	Chain      Chain      `toml:"chain" comment:"The chain that agreements are recorded on."`
 	P2P        P2P        `toml:"p2p" comment:"How other affiliates reach this node, and which of them may."`
 	Store      Store      `toml:"store" comment:"The sealed objects and agreements in HOME/data."`
+	Retention  Retention  `toml:"retention" comment:"How long the data of agreements is kept. Text such as \"30m\", \"36h\", \"90d\" or \"7y\" (a year has 365 days), or \"forever\"."`
 	Exec       Exec       `toml:"exec" comment:"Limits of contracts. None decides a result: a contract that may need more is refused."`
 	Contracts  Contracts  `toml:"contracts" comment:"Which contracts this node runs."`
 	Agreements Agreements `toml:"agreements" comment:"How long agreements may take."`
@@ -78,8 +79,26 @@ type P2P struct {
 
 // Store limits what the node keeps.
 type Store struct {
-	MaxObjectSize Size `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB. For now an object is held in memory while it is sealed or opened."`
-	Encrypt       bool `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the root secret in HOME/keys. Can't be changed later."`
+	MaxObjectSize Size     `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB."`
+	Encrypt       bool     `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the root secret in HOME/keys. Objects are sealed in any case. Can't be changed later."`
+	Payloads      string   `toml:"payloads" comment:"Where sealed objects above 1 MiB lie. Empty: files in HOME/data/payloads. Or a bucket that this affiliate alone uses: \"s3://BUCKET/PREFIX?endpoint=URL&region=NAME\"; its credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or where else S3 programs have them, never from this file. What lies in one place isn't moved to another."`
+	DiskBudget    Size     `toml:"disk_budget" comment:"Bytes that the store may take, 64MiB or more; beyond them new work is refused, and what is running completes. \"0B\": no budget."`
+	DiskReserve   Size     `toml:"disk_reserve" comment:"Bytes of the disk that new work must leave free, 0B to 1TiB."`
+	Grace         Duration `toml:"grace" comment:"How long an object that nothing keeps any more is left before it is purged, 1s to 8760h."`
+}
+
+// Retention says how long data is kept after an agreement's end.
+type Retention struct {
+	Failed  Keep       `toml:"failed" comment:"The data of an agreement that came to nothing."`
+	Default Keep       `toml:"default" comment:"The data of an agreement that is recorded on chain."`
+	Rules   []KeepRule `toml:"rule"`
+}
+
+// KeepRule is how long the data of a contract's recorded agreements is kept;
+// the first that matches decides.
+type KeepRule struct {
+	Contract string `toml:"contract"` // hash (hex) or name
+	Keep     Keep   `toml:"keep"`
 }
 
 // Exec limits a run of a contract.
@@ -165,7 +184,8 @@ func Default(home string) Config {
 			Announce: []string{}, Bootstrap: []string{}, Members: []string{},
 			RecordLifetime: 24 * Hour,
 		},
-		Store: Store{MaxObjectSize: 64 * MiB, Encrypt: true},
+		Store:     Store{MaxObjectSize: 4 * GiB, Encrypt: true, DiskReserve: 256 * MiB, Grace: 10 * Minute},
+		Retention: Retention{Failed: Keep(24 * Hour), Default: Forever},
 		Exec: Exec{
 			MemoryLimit: 256 * MiB, FuelLimit: 10_000_000_000, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,
 			Timeout: 10 * Second, Workers: 2,

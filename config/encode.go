@@ -36,6 +36,10 @@ func writeSection(b *bytes.Buffer, section reflect.Value) {
 			writeRules(b, rules)
 			continue
 		}
+		if rules, ok := v.Interface().([]KeepRule); ok {
+			writeKeepRules(b, rules)
+			continue
+		}
 		writeComment(b, "# ", f.Tag.Get("comment"))
 		fmt.Fprintf(b, "%s = %s\n", f.Tag.Get("toml"), literal(v))
 	}
@@ -52,6 +56,18 @@ func writeRules(b *bytes.Buffer, rules []Rule) {
 	}
 	for _, r := range rules {
 		b.WriteString("[[policy.rule]]\n")
+		writeSection(b, reflect.ValueOf(r))
+	}
+}
+
+func writeKeepRules(b *bytes.Buffer, rules []KeepRule) {
+	writeComment(b, "# ", `Rules, in order; the first that matches an agreement's contract decides, before "default". `+
+		`contract is a whole hash or a name. A record that a later agreement reads is kept for that one too.`)
+	if len(rules) == 0 {
+		b.WriteString("# [[retention.rule]]\n# contract = \"loan\"\n# keep = \"10y\"\n")
+	}
+	for _, r := range rules {
+		b.WriteString("[[retention.rule]]\n")
 		writeSection(b, reflect.ValueOf(r))
 	}
 }

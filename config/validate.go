@@ -26,7 +26,7 @@ const maxContractName = 200
 // sections, as an *Error. It looks at nothing outside c.
 func (c Config) Validate() error {
 	checks := []func() *Error{
-		c.checkAffiliate, c.checkKeys, c.checkAPI, c.checkChain, c.checkP2P, c.checkStore, c.checkExec,
+		c.checkAffiliate, c.checkKeys, c.checkAPI, c.checkChain, c.checkP2P, c.checkStore, c.checkRetention, c.checkExec,
 		c.checkContracts, c.checkAgreements, c.checkPolicy, c.checkLog, c.checkMetrics,
 	}
 	for _, check := range checks {
@@ -133,10 +133,6 @@ func (c Config) checkP2P() *Error {
 		}
 	}
 	return within("p2p.record_lifetime", p.RecordLifetime, 10*Minute, 720*Hour)
-}
-
-func (c Config) checkStore() *Error {
-	return within("store.max_object_size", c.Store.MaxObjectSize, 64*KiB, TiB)
 }
 
 func (c Config) checkExec() *Error {

@@ -26,6 +26,7 @@ import (
 	"github.com/affiliate-node/affiliate/node"
 	"github.com/affiliate-node/affiliate/p2p"
 	"github.com/affiliate-node/affiliate/store"
+	"github.com/affiliate-node/affiliate/store/blob"
 )
 
 // Purposes of the keys that protect data at rest. They are part of the format
@@ -88,13 +89,29 @@ func (d *daemon) dataKey(purpose string) []byte {
 }
 
 func (d *daemon) openStore() (err error) {
+	c := d.cfg.Store
+	home, err := d.openPayloads()
+	if err != nil {
+		return err
+	}
 	d.store, err = store.Open(store.Options{
-		Dir: d.cfg.DataDir(), Key: d.dataKey(purposeStore), MaxObjectSize: d.cfg.Store.MaxObjectSize.Bytes(),
+		Dir: d.cfg.DataDir(), Key: d.dataKey(purposeStore), MaxObjectSize: keys.PayloadSize(c.MaxObjectSize.Bytes()),
+		Home: home, Budget: c.DiskBudget.Bytes(), Reserve: c.DiskReserve.Bytes(), Grace: c.Grace.Std(),
 	}, d.log.With("part", "store"))
 	if err == nil {
 		d.closers = append(d.closers, d.store.Close)
 	}
 	return err
+}
+
+// openPayloads opens where large payloads lie, nil for files beside the
+// database.
+func (d *daemon) openPayloads() (blob.Home, error) {
+	if d.cfg.Store.Payloads == "" {
+		return nil, nil
+	}
+	return nil, agreement.Errorf(agreement.CodeBadRequest, "this version keeps payloads in files only").
+		WithHint("leave store.payloads empty in %s", config.FileName)
 }
 
 func (d *daemon) openIndex() (err error) {
@@ -144,6 +161,7 @@ func (d *daemon) openNode() (err error) {
 		Lifetime: c.Agreements.Lifetime.Std(), MaxLifetime: c.Agreements.MaxLifetime.Std(),
 		AckWithin: c.Agreements.AcknowledgeWithin.Std(), MaxOpen: c.Agreements.MaxOpen,
 		MaxObjectSize: c.Store.MaxObjectSize.Bytes(), Policy: policy(c.Policy),
+		Retention:   retention(c.Retention),
 		RunUnvetted: c.Contracts.Vet == config.VetOpen, ChainEndpoint: c.Chain.Endpoint,
 	}, p2p.Config{
 		Network: c.Chain.ID, Prefix: c.Chain.Prefix, Name: c.Affiliate.Name,
@@ -153,6 +171,15 @@ func (d *daemon) openNode() (err error) {
 		Ring: d.ring, Store: d.store, Index: d.index, Engine: d.engine, Chain: d.chain, Metrics: d.metrics, Log: d.log,
 	})
 	return err
+}
+
+// retention gives the node how long data is kept.
+func retention(c config.Retention) node.Retention {
+	r := node.Retention{Failed: c.Failed.Std(), Default: c.Default.Std()}
+	for _, rule := range c.Rules {
+		r.Rules = append(r.Rules, node.KeepRule{Contract: rule.Contract, Keep: rule.Keep.Std()})
+	}
+	return r
 }
 
 // policy gives the node the operator's rules; a star means the same as
