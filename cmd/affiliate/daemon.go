@@ -88,20 +88,26 @@ func (d *daemon) dataKey(purpose string) []byte {
 	return d.ring.DerivedKey(purpose)
 }
 
-func (d *daemon) openStore() (err error) {
-	c := d.cfg.Store
-	home, err := d.openPayloads()
+func (d *daemon) openStore() error {
+	o, err := d.storeOptions(d.cfg.DataDir())
 	if err != nil {
 		return err
 	}
-	d.store, err = store.Open(store.Options{
-		Dir: d.cfg.DataDir(), Key: d.dataKey(purposeStore), MaxObjectSize: keys.PayloadSize(c.MaxObjectSize.Bytes()),
-		Home: home, Budget: c.DiskBudget.Bytes(), Reserve: c.DiskReserve.Bytes(), Grace: c.Grace.Std(),
-	}, d.log.With("part", "store"))
+	d.store, err = store.Open(o, d.log.With("part", "store"))
 	if err == nil {
 		d.closers = append(d.closers, d.store.Close)
 	}
 	return err
+}
+
+// storeOptions says how a store of this affiliate is opened, in any directory.
+func (d *daemon) storeOptions(dir string) (store.Options, error) {
+	c := d.cfg.Store
+	home, err := d.openPayloads()
+	return store.Options{
+		Dir: dir, Key: d.dataKey(purposeStore), MaxObjectSize: keys.PayloadSize(c.MaxObjectSize.Bytes()),
+		Home: home, Budget: c.DiskBudget.Bytes(), Reserve: c.DiskReserve.Bytes(), Grace: c.Grace.Std(),
+	}, err
 }
 
 // openPayloads opens where large payloads lie, nil for files beside the

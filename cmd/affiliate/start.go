@@ -59,11 +59,8 @@ func (a *app) start(ctx context.Context, passphraseFile string) error {
 	if err := errors.Join(checkSocketDir(filepath.Dir(c.SocketPath())), removeStale(c.SocketPath())); err != nil {
 		return err
 	}
-	if passphraseFile != "" && !c.Keys.Unprotected {
-		if c.Keys.PassphraseFile, err = filepath.Abs(passphraseFile); err != nil {
-			return fmt.Errorf("finding the working directory: %w", err)
-		}
-		c.Keys.Unlock, c.Keys.KeyFile = config.UnlockPassphrase, ""
+	if err := namePassphrase(&c, passphraseFile); err != nil {
+		return err
 	}
 	unlock, err := a.findUnlocking(c)
 	if err != nil {
@@ -78,6 +75,19 @@ func (a *app) start(ctx context.Context, passphraseFile string) error {
 		d.log.Warn("the passphrase will be needed again at the next start", "err", err)
 	}
 	return errors.Join(d.run(ctx), d.close())
+}
+
+// namePassphrase makes a file of the command line, unless it is empty, the one
+// that the passphrase is read from.
+func namePassphrase(c *config.Config, file string) (err error) {
+	if file == "" || c.Keys.Unprotected {
+		return nil
+	}
+	if c.Keys.PassphraseFile, err = filepath.Abs(file); err != nil {
+		return fmt.Errorf("finding the working directory: %w", err)
+	}
+	c.Keys.Unlock, c.Keys.KeyFile = config.UnlockPassphrase, ""
+	return nil
 }
 
 func (a *app) logger(c config.Log) *slog.Logger {
