@@ -43,6 +43,8 @@ func TestScripts(t *testing.T) {
 			"mode":  mode,
 			"stale": stale,
 			"zeros": zeros,
+			"flip":  flip,
+			"cut":   cut,
 
 			"freeport": freePort,
 			"running":  running,
@@ -92,6 +94,31 @@ func zeros(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(f.Truncate(n))
 	ts.Check(f.Close())
+}
+
+// flip FILE OFFSET changes one bit of a file; an offset below zero counts from
+// its end.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	b, at := content(ts, args)
+	b[at] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
+}
+
+// cut FILE OFFSET ends a file there.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	b, at := content(ts, args)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b[:at], 0o600))
+}
+
+func content(ts *testscript.TestScript, args []string) (b []byte, at int) {
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b, err = os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if at < 0 {
+		at += len(b)
+	}
+	return b, at
 }
 
 // freePort VAR sets a variable to a TCP port that was free just now.
