@@ -25,6 +25,7 @@ type fakeNode struct {
 	affiliatev1connect.UnimplementedNodeServiceHandler
 	affiliatev1connect.UnimplementedAgreementServiceHandler
 	affiliatev1connect.UnimplementedObjectServiceHandler
+	affiliatev1connect.UnimplementedStoreServiceHandler
 	getStatus func() (*affiliatev1.GetStatusResponse, error)
 
 	mu      sync.Mutex // guards all below
@@ -47,6 +48,7 @@ func (f *fakeNode) serve(t *testing.T, socket string) (stop func()) {
 	mux.Handle(affiliatev1connect.NewNodeServiceHandler(f))
 	mux.Handle(affiliatev1connect.NewAgreementServiceHandler(f))
 	mux.Handle(affiliatev1connect.NewObjectServiceHandler(f))
+	mux.Handle(affiliatev1connect.NewStoreServiceHandler(f))
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
