@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -33,17 +32,6 @@ func (s *Store) Agreement(id agreement.ID) (state []byte, revision uint64, err e
 	return v.state, v.revision, nil
 }
 
-// readError is how a failed read leaves this package.
-func readError(err error, format string, args ...any) error {
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return notFound(format, args...)
-	case errors.Is(err, errDecode):
-		return damaged(format, args...)
-	}
-	return storeError("reading "+fmt.Sprintf(format, args...), err)
-}
-
 // Blob returns a named document of an agreement, or agreement.ErrNotFound.
 func (s *Store) Blob(id agreement.ID, name string) ([]byte, error) {
 	b, err := s.copyOf(blobKey(id, name))
@@ -51,18 +39,6 @@ func (s *Store) Blob(id agreement.ID, name string) ([]byte, error) {
 		return nil, readError(err, "document %s of agreement %s", name, id)
 	}
 	return b, nil
-}
-
-func (s *Store) copyOf(key []byte) (value []byte, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		item, err := txn.Get(key)
-		if err != nil {
-			return err
-		}
-		value, err = item.ValueCopy(nil)
-		return err
-	})
-	return value, err
 }
 
 // Agreements lists ids in their order, those in one phase or (empty) all,
@@ -86,7 +62,7 @@ func (s *Store) ids(prefix []byte, after agreement.ID, limit int) ([]agreement.I
 	}
 	err := s.view(func(txn *badger.Txn) error {
 		start := append(slices.Clone(prefix), after[:]...)
-		return scan(txn, prefix, start, false, func(k []byte, _ *badger.Item) (bool, error) {
+		return scan(txn, prefix, start, func(k []byte, _ row) (bool, error) {
 			id, err := lastUUID(k)
 			if err != nil || id == after {
 				return true, err
@@ -142,7 +118,7 @@ func (s *Store) CountPhases() (map[string]int64, error) {
 func (s *Store) Effects() ([]Effect, error) {
 	var all []Effect
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixEffect}, nil, true, func(k []byte, item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixEffect}, nil, func(k []byte, item row) (bool, error) {
 			e, err := effectOf(k, item)
 			if err != nil {
 				return false, err
@@ -157,8 +133,8 @@ func (s *Store) Effects() ([]Effect, error) {
 	return all, nil
 }
 
-func effectOf(k []byte, item *badger.Item) (e Effect, err error) {
-	if err := item.Value(func(b []byte) (err error) { e, err = decodeEffect(b); return err }); err != nil {
+func effectOf(k []byte, item row) (e Effect, err error) {
+	if err := item.value(func(b []byte) (err error) { e, err = decodeEffect(b); return err }); err != nil {
 		return Effect{}, err
 	}
 	if e.Seq, err = lastNumber(k); err != nil {

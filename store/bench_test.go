@@ -154,7 +154,7 @@ func BenchmarkGetObject(b *testing.B) {
 			}
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				r, err := s.Payload(o.ID, 0)
+				r, err := s.Payload(context.Background(), o.ID, 0)
 				if err != nil {
 					b.Fatal(err)
 				}

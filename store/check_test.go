@@ -2,15 +2,18 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"lukechampine.com/blake3"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/store/blob"
 )
 
 // fatal is what *testing.T and *rapid.T have in common.
@@ -24,8 +27,8 @@ func rows(t fatal, s *Store, prefix byte) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefix}, nil, true, func(k []byte, item *badger.Item) (bool, error) {
-			return true, item.Value(func(b []byte) error { all[string(k)] = bytes.Clone(b); return nil })
+		return scan(txn, []byte{prefix}, nil, func(k []byte, item row) (bool, error) {
+			return true, item.value(func(b []byte) error { all[string(k)] = bytes.Clone(b); return nil })
 		})
 	})
 	if err != nil {
@@ -121,33 +124,117 @@ func checkEvents(t fatal, s *Store) {
 	}
 }
 
-// checkObjects reads every object, and holds that nothing is there of others.
+// checkObjects reads every object, and holds that its entries go with one
+// another and that nothing is there of others. What is in quarantine isn't
+// read.
 func checkObjects(t fatal, s *Store) {
 	t.Helper()
-	chunks := 0
-	for k := range rows(t, s, prefixObject) {
+	want := totals{batch: s.memory().totals.batch}
+	leaves, small, large := 0, 0, map[agreement.Hash]bool{}
+	for k, b := range rows(t, s, prefixObject) {
 		id, _ := lastHash([]byte(k))
-		o, err := s.Object(id)
-		if err != nil {
-			t.Fatal(err)
+		o, err := decodeObject(b)
+		if err != nil || o.ID != id {
+			t.Fatalf("the description of object %s: %v", id, err)
 		}
-		if !slices.ContainsFunc(byContent(t, s, o.ContentHash), func(c Object) bool { return c.ID == id }) {
-			t.Fatalf("object %s isn't found by its content", id)
+		want.objects++
+		want.bytes += o.SealedSize
+		if _, bad := rows(t, s, prefixQuarantine)[string(quarantineKey(id))]; !bad {
+			if !slices.ContainsFunc(byContent(t, s, o.ContentHash), func(c Object) bool { return c.ID == id }) {
+				t.Fatalf("object %s isn't found by its content", id)
+			}
+			if got := agreement.Hash(blake3.Sum256(readPayload(t, s, id, 0))); got != id {
+				t.Fatalf("object %s has hash %s", id, got)
+			}
 		}
-		if got := agreement.Hash(blake3.Sum256(readPayload(t, s, id, 0))); got != id {
-			t.Fatalf("object %s has hash %s", id, got)
+		switch {
+		case o.large():
+			large[id] = true
+		case o.SealedSize > 0:
+			small++
 		}
-		chunks += int((o.SealedSize + chunkSize - 1) / chunkSize)
+		if blob.LeavesSize(o.SealedSize) > 0 {
+			leaves++
+		}
 	}
-	if n := len(rows(t, s, prefixChunk)); n != chunks {
-		t.Fatalf("%d chunks, %d of them in objects", n, chunks)
+	if n := len(rows(t, s, prefixPayload)); n != small {
+		t.Fatalf("%d small payloads, %d of them in objects", n, small)
+	}
+	if n := len(rows(t, s, prefixLeaves)); n != leaves {
+		t.Fatalf("%d trees, %d of them in objects", n, leaves)
 	}
 	if n := len(rows(t, s, prefixContent)); n != len(rows(t, s, prefixObject)) {
 		t.Fatalf("%d content rows", n)
 	}
-	if n := len(rows(t, s, prefixPutting)); n != 0 {
-		t.Fatalf("%d unfinished objects", n)
+	want.references = checkReferences(t, s)
+	if got := s.memory().totals; got != want {
+		t.Fatalf("the totals are %+v, not %+v", got, want)
 	}
+	checkHome(t, s, large)
+}
+
+// checkHome holds that the home has the payloads of objects, and what is
+// marked.
+func checkHome(t fatal, s *Store, want map[agreement.Hash]bool) {
+	t.Helper()
+	marked := rows(t, s, prefixPutting)
+	err := s.home.List(context.Background(), func(id agreement.Hash, _ int64, _ time.Time) error {
+		if _, ok := marked[string(puttingKey(id))]; !want[id] && !ok {
+			t.Fatalf("payload %s belongs to no object", id)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkReferences holds that references are found by their objects, names and
+// times, and that what none keeps is unheld.
+func checkReferences(t fatal, s *Store) (n int64) {
+	t.Helper()
+	objects, unheld := rows(t, s, prefixObject), rows(t, s, prefixUnheld)
+	held, expiry := rows(t, s, prefixHeld), rows(t, s, prefixExpiry)
+	kept := map[agreement.Hash]bool{}
+	expire := 0
+	for k, b := range rows(t, s, prefixReference) {
+		n++
+		id, name, err := splitReferenceKey([]byte(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[id] = true
+		if _, ok := objects[string(objectKey(id))]; !ok {
+			t.Fatalf("%s keeps object %s, which isn't there", name, id)
+		}
+		if _, ok := held[string(heldKey(name, id))]; !ok {
+			t.Fatalf("the reference %s to object %s isn't found by its name", name, id)
+		}
+		until, err := decodeTime(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if until.IsZero() {
+			continue
+		}
+		expire++
+		if _, ok := expiry[string(expiryKey(until, id, name))]; !ok {
+			t.Fatalf("the reference %s to object %s isn't found by its time", name, id)
+		}
+	}
+	if len(held) != int(n) || len(expiry) != expire {
+		t.Fatalf("%d references, %d by name; %d expire, %d by time", n, len(held), expire, len(expiry))
+	}
+	if len(kept)+len(unheld) != len(objects) {
+		t.Fatalf("%d objects, %d kept, %d unheld", len(objects), len(kept), len(unheld))
+	}
+	for k := range unheld {
+		id, _ := lastHash([]byte(k))
+		if _, ok := objects[string(objectKey(id))]; !ok || kept[id] {
+			t.Fatalf("%s is unheld", id)
+		}
+	}
+	return n
 }
 
 func byContent(t fatal, s *Store, content agreement.Hash) []Object {
@@ -161,7 +248,7 @@ func byContent(t fatal, s *Store, content agreement.Hash) []Object {
 
 func readPayload(t fatal, s *Store, id agreement.Hash, offset int64) []byte {
 	t.Helper()
-	r, err := s.Payload(id, offset)
+	r, err := s.Payload(context.Background(), id, offset)
 	if err != nil {
 		t.Fatal(err)
 	}

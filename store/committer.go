@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type operation struct {
 	run     func(*writer) error
 	entries int // upper bound of what run writes
 	size    int64
+	leaves  int64 // bytes that the disk must have left
 	done    chan struct{}
 	err     error // valid once done is closed
 }
@@ -47,7 +49,7 @@ type operation struct {
 // of its batch applied. Its own writes are applied when it returns nil.
 type writer struct {
 	txn    *badger.Txn
-	mem    *memory // may be changed once nothing can fail any more
+	mem    *memory // its phases may be changed once nothing can fail any more
 	staged []*badger.Entry
 }
 
@@ -55,11 +57,7 @@ func (w *writer) get(key []byte, fn func([]byte) error) error { return getValue(
 
 // has reports whether the key is there.
 func (w *writer) has(key []byte) (bool, error) {
-	_, err := w.txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	return hasIn(w.txn, key)
 }
 
 func (w *writer) set(key, value []byte) { w.staged = append(w.staged, badger.NewEntry(key, value)) }
@@ -80,8 +78,9 @@ func (w *writer) apply() error {
 	for _, e := range w.staged {
 		var err error
 		if e.UserMeta == deletion {
-			err = w.txn.Delete(e.Key)
+			err = w.delete(e.Key)
 		} else {
+			e.Value = seal(e.Key, e.Value)
 			err = w.txn.SetEntry(e)
 		}
 		if err != nil {
@@ -91,18 +90,68 @@ func (w *writer) apply() error {
 	return nil
 }
 
+// delete deletes a key, and notes it where backups need it.
+func (w *writer) delete(key []byte) error {
+	if w.mem.deletions.noted(key) {
+		w.mem.deletions.last++
+		k := deletedKey(w.mem.deletions.last)
+		if err := w.txn.Set(k, seal(k, key)); err != nil {
+			return err
+		}
+	}
+	return w.txn.Delete(key)
+}
+
+// Bytes that the file system must have left. Badger writes into mapped files:
+// where there is no room, the process would end. So nothing is written close
+// to the end, but for what frees space, and the rest is room for what Badger
+// does by itself.
+const (
+	floor       = 64 << 20
+	freeingLeft = 40 << 20
+)
+
 // update runs fn in a transaction that is on disk when update returns nil.
 // When fn fails, nothing of it is written and its error is returned. entries
 // and size (bytes of values) bound what fn writes.
 func (s *Store) update(ctx context.Context, entries int, size int64, fn func(*writer) error) error {
+	return s.submitFor(ctx, &operation{run: fn, entries: entries, size: size, leaves: floor})
+}
+
+// updateFreeing is update for what frees space, which works longer where there
+// is little.
+func (s *Store) updateFreeing(ctx context.Context, entries int, fn func(*writer) error) error {
+	return s.submitFor(ctx, &operation{run: fn, entries: entries, leaves: freeingLeft})
+}
+
+// commit is update for little that nobody can call off.
+func (s *Store) commit(entries int, fn func(*writer) error) error {
+	return s.submit(nil, &operation{run: fn, entries: entries, leaves: floor})
+}
+
+func (s *Store) submitFor(ctx context.Context, op *operation) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if entries > maxBatchEntries || size > maxBatchBytes {
-		return agreement.Errorf(agreement.CodeTooLarge, "writing %d entries of %d bytes at once: at most %d and %d are possible",
-			entries, size, maxBatchEntries, int64(maxBatchBytes))
+	err := s.submit(ctx.Done(), op)
+	if errors.Is(err, errWithdrawn) {
+		return ctx.Err()
 	}
-	op := &operation{run: fn, entries: entries, size: size, done: make(chan struct{})}
+	return err
+}
+
+var errWithdrawn = errors.New("the operation was called off")
+
+// submit waits until the operation is done, or was called off in time.
+func (s *Store) submit(called <-chan struct{}, op *operation) error {
+	if op.entries > maxBatchEntries || op.size > maxBatchBytes {
+		return agreement.Errorf(agreement.CodeTooLarge, "writing %d entries of %d bytes at once: at most %d and %d are possible",
+			op.entries, op.size, maxBatchEntries, int64(maxBatchBytes))
+	}
+	if why := s.broken.Load(); why != nil {
+		return storeError("writing", fmt.Errorf("an earlier write failed, and none is taken until a restart: %w", *why))
+	}
+	op.done = make(chan struct{})
 	err := s.shared(func() error {
 		s.queue.add(op)
 		select {
@@ -110,9 +159,9 @@ func (s *Store) update(ctx context.Context, entries int, size int64, fn func(*wr
 		case s.queue.turn <- struct{}{}:
 			s.lead(op)
 			<-s.queue.turn
-		case <-ctx.Done():
+		case <-called:
 			if s.queue.withdraw(op) {
-				return ctx.Err()
+				return errWithdrawn
 			}
 			<-op.done // on its way to the disk: only the answer is outstanding
 		}
@@ -176,30 +225,68 @@ func (s *Store) lead(op *operation) {
 func (s *Store) commitBatch(batch []*operation) {
 	mem := s.memory()
 	mem.phases = maps.Clone(mem.phases)
-	txn := s.db.NewTransaction(true)
-	defer txn.Discard()
 	var failed error
-	for _, op := range batch {
-		s.touched(op.size)
-		w := &writer{txn: txn, mem: &mem}
-		if op.err = op.run(w); op.err != nil {
-			continue
+	why := guarded(func() error {
+		txn := s.db.NewTransaction(true)
+		defer txn.Discard()
+		var wrote bool
+		if wrote, failed = s.runAll(txn, &mem, batch); failed != nil || !wrote {
+			return nil
 		}
-		if failed = w.apply(); failed != nil {
-			break
+		mem.totals.batch++
+		k := totalsKey()
+		if failed = txn.Set(k, seal(k, mem.totals.encode())); failed != nil {
+			return nil
 		}
+		return txn.Commit()
+	})
+	if failed == nil {
+		failed = why
 	}
 	if failed == nil {
-		failed = txn.Commit()
-	}
-	if failed == nil {
+		s.high.set(mem.totals.batch)
 		s.publish(mem)
+	}
+	if why != nil && !errors.Is(why, badger.ErrDBClosed) && !errors.Is(why, badger.ErrBlockedWrites) {
+		s.fail(why)
 	}
 	for _, op := range batch {
 		if failed != nil && op.err == nil {
 			op.err = storeError("committing", failed)
 		}
 		close(op.done)
+	}
+}
+
+// runAll runs the operations of a batch, and reports whether they wrote.
+func (s *Store) runAll(txn *badger.Txn, mem *memory, batch []*operation) (wrote bool, err error) {
+	free := s.free()
+	for _, op := range batch {
+		if free >= 0 && free < op.leaves+op.size {
+			op.err = agreement.Errorf(agreement.CodeDiskFull, "the disk of the store has %d bytes left, and %d are kept free", free, op.leaves).
+				WithHint("free space on it; `affiliate store stats` says what takes the space")
+			continue
+		}
+		s.touched(op.size)
+		before := *mem
+		w := &writer{txn: txn, mem: mem}
+		if op.err = guarded(func() error { return op.run(w) }); op.err != nil {
+			*mem = before
+			continue
+		}
+		if err := w.apply(); err != nil {
+			return wrote, err
+		}
+		wrote = wrote || len(w.staged) > 0
+	}
+	return wrote, nil
+}
+
+// fail ends all writing: after a write of which nobody knows how much is on
+// disk, and may be lost by the system, the next one isn't durable either.
+func (s *Store) fail(why error) {
+	if s.broken.CompareAndSwap(nil, &why) {
+		s.log.Error("the store can't write, and takes nothing more until a restart", "error", why)
 	}
 }
 

@@ -62,9 +62,9 @@ func (s *Store) Contract(hash agreement.Hash) (c Contract, err error) {
 func (s *Store) Contracts() ([]Contract, error) {
 	var all []Contract
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixContract}, nil, true, func(_ []byte, item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixContract}, nil, func(_ []byte, item row) (bool, error) {
 			var c Contract
-			err := item.Value(func(b []byte) (err error) { c, err = decodeContract(b); return err })
+			err := item.value(func(b []byte) (err error) { c, err = decodeContract(b); return err })
 			all = append(all, c)
 			return len(all) < MaxPage, err
 		})
@@ -110,15 +110,22 @@ func (s *Store) SaveAffiliate(address string, signed []byte) error {
 	if err := checkSize("the affiliate's record", len(signed), MaxAffiliateRecord); err != nil {
 		return err
 	}
-	return s.set(affiliateKey(address), signed)
+	err := s.submit(nil, &operation{entries: 1, size: int64(len(signed)), leaves: floor, run: func(w *writer) error {
+		w.set(affiliateKey(address), signed)
+		return nil
+	}})
+	if err != nil {
+		return fmt.Errorf("storing the record of affiliate %s: %w", address, err)
+	}
+	return nil
 }
 
 // Affiliates returns the signed records by address.
 func (s *Store) Affiliates() (map[string][]byte, error) {
 	all := map[string][]byte{}
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixAffiliate}, nil, true, func(k []byte, item *badger.Item) (bool, error) {
-			return true, item.Value(func(b []byte) error { all[string(k[1:])] = bytes.Clone(b); return nil })
+		return scan(txn, []byte{prefixAffiliate}, nil, func(k []byte, item row) (bool, error) {
+			return true, item.value(func(b []byte) error { all[string(k[1:])] = bytes.Clone(b); return nil })
 		})
 	})
 	if err != nil {

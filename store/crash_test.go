@@ -88,7 +88,7 @@ func crashObjects(ctx context.Context, s *Store, size int) error {
 		}
 		fmt.Println("object", o.ID)
 		if o.ID[0]%4 == 0 {
-			if err := s.DeleteObject(ctx, o.ID); err != nil {
+			if err := s.Purge(ctx, o.ID, nil); err != nil {
 				return err
 			}
 			fmt.Println("deleted", o.ID)

@@ -39,7 +39,8 @@ func (d *Draft) Write(p []byte) (int, error) {
 // Keep makes the object visible: o describes it, except for ID and SealedSize,
 // which Keep fills in. It is kept by the reference o.Owner until that time;
 // zero means as long as nobody releases it. When Keep returns nil the object is
-// on disk.
+// on disk. One that is there already stays as it is, and is returned; if it is
+// in quarantine, it gets this payload.
 func (d *Draft) Keep(ctx context.Context, o Object, until time.Time) (Object, error) {
 	return d.keep(ctx, o, until, agreement.Hash{})
 }
@@ -60,26 +61,42 @@ func (d *Draft) keep(ctx context.Context, o Object, until time.Time, want agreem
 		return o, err
 	}
 	defer d.s.puts.leave(o.ID)
-	if there, err := d.s.hasObject(o.ID); err != nil {
+	there, found, err := d.s.find(o.ID)
+	if err != nil {
 		return o, err
-	} else if there {
-		return o, d.s.Hold(ctx, o.ID, o.Owner, until)
+	}
+	name := o.Owner
+	switch found {
+	case good:
+		return there, d.s.Hold(ctx, o.ID, name, until)
+	case repairable:
+		o = there // what is known of it here: its header may have been changed
+		o.SealedSize = p.Size
+	}
+	if o.large() {
+		if err := d.s.mark(ctx, o.ID); err != nil {
+			return o, err
+		}
 	}
 	if err := d.sink.Commit(); err != nil {
 		return o, err
 	}
-	return o, d.s.writeObject(ctx, o, p, until)
+	return o, d.s.writeObject(ctx, o, found, p, Reference{name, until})
 }
 
-// Discard gives up what wasn't kept. It may be called at any time.
-func (d *Draft) Discard() { d.sink.Abort() }
+// mark notes that a payload is going to lie in the home without an object:
+// until it is one, or after it was. A sweep removes what is marked, and
+// nothing else: what the database doesn't know may be another one's.
+func (s *Store) mark(ctx context.Context, id agreement.Hash) error {
+	return s.update(ctx, 1, 0, func(w *writer) error { w.set(puttingKey(id), nil); return nil })
+}
 
 // writeObject makes an object visible whose payload is at its place, or small.
-func (s *Store) writeObject(ctx context.Context, o Object, p blob.Payload, until time.Time) error {
+func (s *Store) writeObject(ctx context.Context, o Object, was condition, p blob.Payload, by Reference) error {
 	meta := o.encode()
-	size := int64(len(meta) + len(p.Leaves) + len(p.Small) + 2*len(o.Owner))
-	err := s.update(ctx, 12, size, func(w *writer) error {
-		if err := w.hold(o.ID, o.Owner, until); err != nil {
+	size := int64(len(meta) + len(p.Leaves) + len(p.Small) + 2*len(by.Name))
+	err := s.update(ctx, 14, size, func(w *writer) error {
+		if err := w.hold(o.ID, by); err != nil {
 			return err
 		}
 		if len(p.Small) > 0 {
@@ -93,11 +110,18 @@ func (s *Store) writeObject(ctx context.Context, o Object, p blob.Payload, until
 		w.del(puttingKey(o.ID))
 		w.del(quarantineKey(o.ID))
 		w.del(tombstoneKey(o.ID))
+		if was == absent {
+			w.mem.totals.objects++
+			w.mem.totals.bytes += o.SealedSize
+		}
 		return nil
 	})
-	if err == nil {
-		s.touched(int64(len(p.Small)))
-		s.room.grew(o.SealedSize)
+	if err != nil {
+		return fmt.Errorf("putting object %s: %w", o.ID, err)
 	}
-	return err
+	s.room.grew(o.SealedSize)
+	return nil
 }
+
+// Discard gives up what wasn't kept. It may be called at any time.
+func (d *Draft) Discard() { d.sink.Abort() }

@@ -36,9 +36,9 @@ func (s *Store) EventsAfter(seq uint64, id *agreement.ID, limit int) ([]Event, e
 }
 
 func eventsFrom(txn *badger.Txn, seq uint64, limit int) (events []Event, err error) {
-	err = scan(txn, []byte{prefixEvent}, eventKey(seq), true, func(k []byte, item *badger.Item) (bool, error) {
+	err = scan(txn, []byte{prefixEvent}, eventKey(seq), func(k []byte, item row) (bool, error) {
 		var e Event
-		if err := item.Value(func(b []byte) (err error) { e, err = decodeEvent(b); return err }); err != nil {
+		if err := item.value(func(b []byte) (err error) { e, err = decodeEvent(b); return err }); err != nil {
 			return false, err
 		}
 		var err error
@@ -50,7 +50,7 @@ func eventsFrom(txn *badger.Txn, seq uint64, limit int) (events []Event, err err
 }
 
 func eventsFromOf(txn *badger.Txn, id agreement.ID, seq uint64, limit int) (events []Event, err error) {
-	err = scan(txn, eventsOf(id), eventOfKey(id, seq), false, func(k []byte, _ *badger.Item) (bool, error) {
+	err = scan(txn, eventsOf(id), eventOfKey(id, seq), func(k []byte, _ row) (bool, error) {
 		seq, err := lastNumber(k)
 		if err != nil {
 			return false, err
@@ -81,7 +81,7 @@ func (s *Store) WaitEvents(ctx context.Context, after uint64) error {
 		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.ended:
+		case <-s.ending:
 			return storeError("waiting for events", badger.ErrDBClosed)
 		}
 	}

@@ -81,9 +81,9 @@ func (s *Store) KeptMail(after []byte, limit int) ([]*affiliatev1.Mail, error) {
 	var mails []*affiliatev1.Mail
 	now := time.Now().Unix()
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixKept}, keptKey(after), true, func(k []byte, item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixKept}, keptKey(after), func(k []byte, item row) (bool, error) {
 			var row kept
-			if err := item.Value(func(b []byte) (err error) { row, err = decodeKept(b); return err }); err != nil {
+			if err := item.value(func(b []byte) (err error) { row, err = decodeKept(b); return err }); err != nil {
 				return false, err
 			}
 			if !bytes.Equal(k[1:], after) && row.drop > now {
@@ -171,7 +171,7 @@ func (s *Store) dropExpiredMail(ctx context.Context, now time.Time) error {
 
 func (s *Store) expiredMail(now time.Time) (due []expired, err error) {
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixKeptExpiry}, nil, false, func(k []byte, _ *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixKeptExpiry}, nil, func(k []byte, _ row) (bool, error) {
 			drop, mailbox, err := splitExpiry(k)
 			if err != nil || drop > now.Unix() {
 				return false, err

@@ -51,6 +51,10 @@ const (
 	prefixUnheld     = 'U' // object id
 	prefixQuarantine = 'Q' // object id
 	prefixTombstone  = 'T' // object id
+	prefixStoreID    = 'V'
+	prefixTotals     = 'S'
+	prefixBackups    = 'Y'
+	prefixDeleted    = 'Z' // sequence
 )
 
 func key(prefix byte, parts ...[]byte) []byte {
@@ -71,6 +75,10 @@ func named(s string) []byte { return append([]byte{byte(len(s))}, s...) }
 func number64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 func formatKey() []byte                       { return key(prefixFormat) }
+func storeIDKey() []byte                      { return key(prefixStoreID) }
+func totalsKey() []byte                       { return key(prefixTotals) }
+func backupsKey() []byte                      { return key(prefixBackups) }
+func deletedKey(seq uint64) []byte            { return key(prefixDeleted, number64(seq)) }
 func agreementKey(id agreement.ID) []byte     { return key(prefixAgreement, id[:]) }
 func openKey(id agreement.ID) []byte          { return key(prefixOpen, id[:]) }
 func phaseCountKey(phase string) []byte       { return key(prefixPhaseCount, []byte(phase)) }
@@ -135,7 +143,35 @@ func referenceKey(id agreement.Hash, name string) []byte {
 func heldKey(name string, id agreement.Hash) []byte { return key(prefixHeld, named(name), id[:]) }
 
 func expiryKey(until time.Time, id agreement.Hash, name string) []byte {
-	return key(prefixExpiry, number64(uint64(max(0, until.Unix()))), id[:], []byte(name)) //nolint:gosec // not negative
+	return key(prefixExpiry, number64(seconds(until)), id[:], []byte(name))
+}
+
+// seconds are those since 1970, and 0 before.
+func seconds(t time.Time) uint64 { return uint64(max(0, t.Unix())) } //nolint:gosec // not negative
+
+// splitExpiryKey reads a key of a reference's expiry.
+func splitExpiryKey(k []byte) (at uint64, id agreement.Hash, name string, err error) {
+	const head = 1 + 8
+	if len(k) <= head+len(id) {
+		return 0, id, "", damaged("the key of an expiry has %d bytes", len(k))
+	}
+	return binary.BigEndian.Uint64(k[1:]), agreement.Hash(k[head : head+len(id)]), string(k[head+len(id):]), nil
+}
+
+// splitReferenceKey reads a key of a reference.
+func splitReferenceKey(k []byte) (id agreement.Hash, name string, err error) {
+	if len(k) <= 1+len(id) {
+		return id, "", damaged("the key of a reference has %d bytes", len(k))
+	}
+	return agreement.Hash(k[1 : 1+len(id)]), string(k[1+len(id):]), nil
+}
+
+// splitHeldKey reads a key of what a name keeps.
+func splitHeldKey(k []byte) (name string, id agreement.Hash, err error) {
+	if len(k) < 2 || len(k) != 2+int(k[1])+len(id) || k[1] == 0 {
+		return "", id, damaged("the key of what a name keeps has %d bytes", len(k))
+	}
+	return string(k[2 : 2+int(k[1])]), agreement.Hash(k[2+int(k[1]):]), nil
 }
 
 func contentKey(content, id agreement.Hash) []byte { return key(prefixContent, content[:], id[:]) }

@@ -87,13 +87,13 @@ func (s *Store) Inbox() ([]InboxMail, error) {
 	}
 	var all []entry
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixInbox}, nil, true, func(k []byte, item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixInbox}, nil, func(k []byte, item row) (bool, error) {
 			id, err := lastHash(k)
 			if err != nil {
 				return false, err
 			}
 			var row received
-			if err := item.Value(func(b []byte) (err error) { row, err = decodeReceived(b); return err }); err != nil {
+			if err := item.value(func(b []byte) (err error) { row, err = decodeReceived(b); return err }); err != nil {
 				return false, err
 			}
 			e := entry{InboxMail{ID: id}, row.at}

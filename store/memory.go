@@ -1,24 +1,44 @@
 package store
 
 import (
+	"errors"
+
 	"github.com/dgraph-io/badger/v4"
 )
+
+// memory is what the store keeps of its own content: totals that would take a
+// scan to find out. Only the leader of the committer changes it.
+type memory struct {
+	lastEvent  uint64
+	phases     map[string]int64
+	inbox      int64 // messages
+	inboxBytes int64
+	kept       int64 // mails
+	keptBytes  int64
+	totals     totals
+	deletions  deletions
+}
+
+// totals are written with every batch: what there must be, so that what gets
+// lost is noticed.
+type totals struct {
+	batch      uint64 // counts the batches that wrote
+	objects    int64
+	bytes      int64 // of their payloads
+	references int64
+}
 
 // loadMemory finds the totals out again, in time that doesn't grow with the
 // number of agreements, events or objects.
 func (s *Store) loadMemory() error {
 	mem := memory{phases: map[string]int64{}}
 	err := s.view(func(txn *badger.Txn) error {
-		if err := loadPhases(txn, &mem); err != nil {
-			return err
+		for _, load := range []func(*badger.Txn, *memory) error{loadPhases, loadInbox, loadKept, loadLastEvent, loadTotals, loadDeletions} {
+			if err := load(txn, &mem); err != nil {
+				return err
+			}
 		}
-		if err := loadInbox(txn, &mem); err != nil {
-			return err
-		}
-		if err := loadKept(txn, &mem); err != nil {
-			return err
-		}
-		return loadLastEvent(txn, &mem)
+		return nil
 	})
 	if err != nil {
 		return readError(err, "the totals")
@@ -28,8 +48,8 @@ func (s *Store) loadMemory() error {
 }
 
 func loadPhases(txn *badger.Txn, mem *memory) error {
-	return scan(txn, []byte{prefixPhaseCount}, nil, true, func(k []byte, item *badger.Item) (bool, error) {
-		return true, item.Value(func(b []byte) error {
+	return scan(txn, []byte{prefixPhaseCount}, nil, func(k []byte, r row) (bool, error) {
+		return true, r.value(func(b []byte) error {
 			n, err := decodeNumber(b)
 			mem.phases[string(k[1:])] = int64(n) //nolint:gosec // written from an int64
 			return err
@@ -38,8 +58,8 @@ func loadPhases(txn *badger.Txn, mem *memory) error {
 }
 
 func loadInbox(txn *badger.Txn, mem *memory) error {
-	return scan(txn, []byte{prefixInbox}, nil, true, func(_ []byte, item *badger.Item) (bool, error) {
-		return true, item.Value(func(b []byte) error {
+	return scan(txn, []byte{prefixInbox}, nil, func(_ []byte, r row) (bool, error) {
+		return true, r.value(func(b []byte) error {
 			row, err := decodeReceived(b)
 			mem.inbox++
 			mem.inboxBytes += int64(row.size) //nolint:gosec // was the length of a slice
@@ -49,8 +69,8 @@ func loadInbox(txn *badger.Txn, mem *memory) error {
 }
 
 func loadKept(txn *badger.Txn, mem *memory) error {
-	return scan(txn, []byte{prefixKept}, nil, true, func(_ []byte, item *badger.Item) (bool, error) {
-		return true, item.Value(func(b []byte) error {
+	return scan(txn, []byte{prefixKept}, nil, func(_ []byte, r row) (bool, error) {
+		return true, r.value(func(b []byte) error {
 			row, err := decodeKept(b)
 			mem.kept++
 			mem.keptBytes += int64(row.size) //nolint:gosec // was the length of a slice
@@ -59,17 +79,29 @@ func loadKept(txn *badger.Txn, mem *memory) error {
 	})
 }
 
-func loadLastEvent(txn *badger.Txn, mem *memory) error {
+func loadLastEvent(txn *badger.Txn, mem *memory) (err error) {
+	mem.lastEvent, err = lastOf(txn, prefixEvent)
+	return err
+}
+
+// lastOf returns the greatest number among keys that are a prefix and a
+// number, 0 if there is none.
+func lastOf(txn *badger.Txn, prefix byte) (last uint64, err error) {
 	o := badger.DefaultIteratorOptions
-	o.Reverse, o.PrefetchValues, o.Prefix = true, false, []byte{prefixEvent}
-	it := txn.NewIterator(o)
-	defer it.Close()
+	o.Reverse, o.PrefetchValues, o.Prefix = true, false, []byte{prefix}
 	// A reverse seek starts at the greatest key that isn't greater.
-	it.Seek([]byte{prefixEvent, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	if !it.ValidForPrefix([]byte{prefixEvent}) {
-		return nil
+	start := append([]byte{prefix}, number64(^uint64(0))...)
+	err = scanWith(txn, o, start, func(k []byte, _ row) (bool, error) {
+		last, err = lastNumber(k)
+		return false, err
+	})
+	return last, err
+}
+
+func loadTotals(txn *badger.Txn, mem *memory) error {
+	err := getValue(txn, totalsKey(), func(b []byte) (err error) { mem.totals, err = decodeTotals(b); return err })
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil // it is new
 	}
-	seq, err := lastNumber(it.Item().Key())
-	mem.lastEvent = seq
 	return err
 }

@@ -37,13 +37,17 @@ type Object struct {
 	Header      []byte // wrapped file keys
 }
 
-// inflight lets one put of an id run at a time.
+// large reports whether the payload lies in the home.
+func (v Object) large() bool { return v.SealedSize > smallPayload }
+
+// inflight lets one goroutine at a time put, change or remove what an id
+// names.
 type inflight struct {
 	mu   sync.Mutex // guards busy
 	busy map[agreement.Hash]chan struct{}
 }
 
-// enter waits until nobody else puts id. The caller calls leave.
+// enter waits until nobody else has the id. The caller calls leave.
 func (f *inflight) enter(ctx context.Context, id agreement.Hash) error {
 	for {
 		f.mu.Lock()
@@ -62,6 +66,16 @@ func (f *inflight) enter(ctx context.Context, id agreement.Hash) error {
 	}
 }
 
+func (f *inflight) tryEnter(id agreement.Hash) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, taken := f.busy[id]; taken {
+		return false
+	}
+	f.busy[id] = make(chan struct{})
+	return true
+}
+
 func (f *inflight) leave(id agreement.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -73,18 +87,20 @@ func (f *inflight) leave(id agreement.Hash) {
 // o.SealedSize bytes of payload and checks that o.ID is their hash
 // (CodeDamaged). When PutObject returns nil the object is on disk, with a
 // reference by o.Owner; otherwise, and after a crash at any moment, nothing of
-// it is there. The payload of an object that is there already isn't read.
+// it is there. Of an object that is there already the payload isn't read, and
+// nothing but the reference changes; one that is in quarantine is repaired.
 func (s *Store) PutObject(ctx context.Context, o Object, payload io.Reader) error {
 	if err := s.checkObject(o); err != nil {
 		return fmt.Errorf("putting object %s: %w", o.ID, err)
 	}
-	there, err := s.hasObject(o.ID)
-	if err == nil && there {
+	_, found, err := s.find(o.ID)
+	if err == nil && found == good {
 		if err = s.Hold(ctx, o.ID, o.Owner, time.Time{}); err == nil || !errors.Is(err, agreement.ErrNotFound) {
 			return err
 		}
+		err = nil // purged meanwhile
 	}
-	if err == nil || errors.Is(err, agreement.ErrNotFound) {
+	if err == nil {
 		err = s.putKnown(ctx, o, payload)
 	}
 	if err != nil {
@@ -100,7 +116,7 @@ func (s *Store) putKnown(ctx context.Context, o Object, payload io.Reader) error
 	}
 	defer d.Discard()
 	if n, err := io.CopyN(d, payload, o.SealedSize); err != nil {
-		return fmt.Errorf("reading its payload, of which %d bytes came: %w", n, err)
+		return fmt.Errorf("its payload, of which %d bytes came: %w", n, err)
 	}
 	_, err = d.keep(ctx, o, time.Time{}, o.ID)
 	return err
@@ -118,143 +134,156 @@ func (s *Store) checkObject(o Object) error {
 	if o.SealedSize > s.maxObject {
 		return s.tooLarge()
 	}
+	if err := checkName("reference", o.Owner); err != nil {
+		return err
+	}
 	if err := checkSize("its header", len(o.Header), MaxHeader); err != nil {
 		return err
 	}
 	if len(o.Audience) > MaxAudience {
 		return agreement.Errorf(agreement.CodeTooLarge, "it has %d readers, more than %d", len(o.Audience), MaxAudience)
 	}
-	longest := max(len(o.MediaType), len(o.Owner))
+	longest := len(o.MediaType)
 	for _, a := range o.Audience {
 		longest = max(longest, len(a))
 	}
 	if longest > MaxName {
-		return agreement.Errorf(agreement.CodeTooLarge, "its media type, owner or a reader has %d bytes, more than %d", longest, MaxName)
+		return agreement.Errorf(agreement.CodeTooLarge, "its media type or a reader has %d bytes, more than %d", longest, MaxName)
 	}
 	return nil
-}
-
-// hasObject reports whether an object is there and good.
-func (s *Store) hasObject(id agreement.Hash) (there bool, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		if _, err := txn.Get(objectKey(id)); err != nil {
-			return err
-		}
-		_, err := txn.Get(quarantineKey(id))
-		there = errors.Is(err, badger.ErrKeyNotFound)
-		if there {
-			return nil
-		}
-		return err
-	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, storeError("reading it", err)
-	}
-	return there, nil
 }
 
 func wrongHash(got agreement.Hash) error {
 	return agreement.Errorf(agreement.CodeDamaged, "the payload's hash is %s", got)
 }
 
-// remove deletes keys, few enough for a transaction, past the committer.
-func (s *Store) remove(keys ...[]byte) error {
-	err := s.shared(func() error {
-		return s.db.Update(func(txn *badger.Txn) error {
-			for _, k := range keys {
-				if err := txn.Delete(k); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	if err != nil {
-		return storeError("deleting", err)
-	}
-	return nil
-}
-
-// keys reads the first keys with a prefix.
-func (s *Store) keys(prefix []byte, limit int) (keys [][]byte, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, nil, false, func(k []byte, _ *badger.Item) (bool, error) {
-			keys = append(keys, slices.Clone(k))
-			return len(keys) < limit, nil
-		})
-	})
-	if err != nil {
-		return nil, storeError("listing keys", err)
-	}
-	return keys, nil
-}
-
-func (f *inflight) tryEnter(id agreement.Hash) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, taken := f.busy[id]; taken {
-		return false
-	}
-	f.busy[id] = make(chan struct{})
-	return true
-}
-
 // Object returns the description of an object: agreement.ErrNotFound where
 // there is none, CodeDamaged where it is in quarantine.
 func (s *Store) Object(id agreement.Hash) (Object, error) {
-	o, q, err := s.object(id)
-	if err == nil && q != nil {
-		err = q.err(id)
+	o, _, err := s.object(id)
+	return o, err
+}
+
+// object returns an object that is good, and the version of its description.
+func (s *Store) object(id agreement.Hash) (o Object, version uint64, err error) {
+	var q *Quarantine
+	err = s.view(func(txn *badger.Txn) (err error) {
+		o, version, err = objectIn(txn, id)
+		if err == nil || errors.Is(err, errDecode) {
+			var qErr error
+			if q, qErr = quarantineIn(txn, id); qErr != nil {
+				return qErr
+			}
+		}
+		return err
+	})
+	switch {
+	case q != nil:
+		return Object{}, 0, q.err(id)
+	case errors.Is(err, errDecode):
+		return Object{}, 0, s.quarantine(id, version, agreement.Errorf(agreement.CodeDamaged, "its description can't be read: %w", err))
+	case err != nil:
+		return Object{}, 0, readError(err, "object %s", id)
+	}
+	return o, version, nil
+}
+
+// objectIn returns an object and the version of its description; errDecode
+// where it can't be read.
+func objectIn(txn *badger.Txn, id agreement.Hash) (o Object, version uint64, err error) {
+	item, err := txn.Get(objectKey(id))
+	if err != nil {
+		return Object{}, 0, err
+	}
+	o, err = describedBy(id, row{item})
+	return o, item.Version(), err
+}
+
+// describedBy reads the description of an object.
+func describedBy(id agreement.Hash, r row) (o Object, err error) {
+	err = r.value(func(b []byte) (err error) { o, err = decodeObject(b); return err })
+	if err == nil && o.ID != id {
+		err = errDecode
 	}
 	return o, err
 }
 
-// object returns an object, and its quarantine if it is in one.
-func (s *Store) object(id agreement.Hash) (o Object, q *Quarantine, err error) {
-	err = s.view(func(txn *badger.Txn) (err error) {
-		o, q, err = objectIn(txn, id)
-		return err
-	})
-	if err != nil {
-		return Object{}, nil, readError(err, "object %s", id)
-	}
-	return o, q, nil
-}
-
-func objectIn(txn *badger.Txn, id agreement.Hash) (o Object, q *Quarantine, err error) {
-	err = getValue(txn, objectKey(id), func(b []byte) (err error) { o, err = decodeObject(b); return err })
-	if err != nil {
-		return o, nil, err
-	}
+// quarantineIn returns why an object is in quarantine, nil if it isn't.
+func quarantineIn(txn *badger.Txn, id agreement.Hash) (q *Quarantine, err error) {
 	err = getValue(txn, quarantineKey(id), func(b []byte) error {
 		v, err := decodeQuarantine(b)
 		q = &v
 		return err
 	})
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		err = nil
+		return nil, nil
 	}
-	return o, q, err
+	if errors.Is(err, errDecode) {
+		return &Quarantine{Reason: "the reason can't be read"}, nil
+	}
+	return q, err
 }
+
+// condition is how an object is found.
+type condition int
+
+const (
+	absent condition = iota
+	good
+	repairable  // in quarantine; its description is good
+	undescribed // and so is its description
+)
+
+// find returns an object as far as it can be read, and its condition.
+func (s *Store) find(id agreement.Hash) (o Object, found condition, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		o, found, err = findIn(txn, id)
+		return err
+	})
+	if err != nil {
+		return Object{}, absent, readError(err, "object %s", id)
+	}
+	return o, found, nil
+}
+
+func findIn(txn *badger.Txn, id agreement.Hash) (Object, condition, error) {
+	o, _, err := objectIn(txn, id)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return Object{}, absent, nil
+	}
+	if errors.Is(err, errDecode) {
+		return Object{ID: id}, undescribed, nil
+	}
+	if err != nil {
+		return Object{}, absent, err
+	}
+	inIt, err := hasIn(txn, quarantineKey(id))
+	if inIt {
+		return o, repairable, err
+	}
+	return o, good, err
+}
+
+// maxListed bounds the bytes of headers in one answer.
+const maxListed = 64 << 20
 
 // ObjectsByContent returns the sealings of one content that are good, at most
 // MaxPage; none is not an error.
 func (s *Store) ObjectsByContent(content agreement.Hash) ([]Object, error) {
 	var all []Object
+	size := 0
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, contentOf(content), nil, false, func(k []byte, _ *badger.Item) (bool, error) {
+		return scan(txn, contentOf(content), nil, func(k []byte, _ row) (bool, error) {
 			id, err := lastHash(k)
 			if err != nil {
 				return false, err
 			}
-			o, q, err := objectIn(txn, id)
-			if err == nil && q == nil {
+			o, found, err := findIn(txn, id)
+			if err == nil && found == good {
 				all = append(all, o)
+				size += len(o.Header)
 			}
-			return len(all) < MaxPage, err
+			return len(all) < MaxPage && size < maxListed, err
 		})
 	})
 	if err != nil {
@@ -270,12 +299,17 @@ func (s *Store) SetHeader(ctx context.Context, id agreement.Hash, change func(*O
 		return err
 	}
 	defer s.puts.leave(id)
-	o, _, err := s.object(id)
-	if err != nil {
+	o, found, err := s.find(id)
+	switch {
+	case err != nil:
 		return err
+	case found == absent:
+		return notFound("object %s", id)
+	case found == undescribed:
+		return damaged("the description of object %s", id)
 	}
 	changed := o
-	changed.Audience = slices.Clone(o.Audience)
+	changed.Audience, changed.Header = slices.Clone(o.Audience), slices.Clone(o.Header)
 	if err := change(&changed); err != nil {
 		return err
 	}
@@ -284,8 +318,12 @@ func (s *Store) SetHeader(ctx context.Context, id agreement.Hash, change func(*O
 		return fmt.Errorf("changing the header of object %s: %w", id, err)
 	}
 	meta := o.encode()
-	return s.update(ctx, 1, int64(len(meta)), func(w *writer) error {
+	err = s.update(ctx, 1, int64(len(meta)), func(w *writer) error {
 		w.set(objectKey(id), meta)
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("changing the header of object %s: %w", id, err)
+	}
+	return nil
 }

@@ -15,66 +15,70 @@ import (
 
 // Payload reads the sealed bytes of an object from offset on. Every group of
 // blob.GroupSize bytes is verified before any of it is handed out, and nothing
-// more is held in memory than one, or a payload of up to a megabyte. An offset
-// beyond the end is CodeBadRequest. Wrong bytes are CodeDamaged with object
-// and place, and put the object into quarantine.
+// more is held in memory than a few, or a payload of up to a megabyte. An
+// offset beyond the end is CodeBadRequest. Wrong bytes are CodeDamaged with
+// object and place, and put the object into quarantine.
 func (s *Store) Payload(ctx context.Context, id agreement.Hash, offset int64) (io.ReadCloser, error) {
-	o, err := s.Object(id)
+	o, version, err := s.object(id)
 	if err != nil {
 		return nil, err
 	}
-	return s.payload(ctx, o, offset)
+	return s.payload(ctx, o, version, offset)
 }
 
-func (s *Store) payload(ctx context.Context, o Object, offset int64) (io.ReadCloser, error) {
+// payload reads the payload of an object whose description has that version.
+func (s *Store) payload(ctx context.Context, o Object, version uint64, offset int64) (io.ReadCloser, error) {
 	if offset < 0 || offset > o.SealedSize {
 		return nil, agreement.Errorf(agreement.CodeBadRequest, "offset %d is outside object %s of %d bytes", offset, o.ID, o.SealedSize)
 	}
-	if o.SealedSize <= smallPayload {
-		b, err := s.smallPayload(ctx, o)
+	if !o.large() {
+		b, err := s.smallPayload(o, version)
 		if err != nil {
 			return nil, err
 		}
 		return io.NopCloser(bytes.NewReader(b[offset:])), nil
 	}
+	tree, err := s.tree(o)
+	if err != nil {
+		return nil, s.suspect(o.ID, version, err)
+	}
+	in, err := tree.Open(ctx, s.home, offset, -1)
+	if err != nil {
+		return nil, s.suspect(o.ID, version, err)
+	}
+	return &payload{in, s, o.ID, version}, nil
+}
+
+// tree returns the tree by which the payload of an object is verified.
+func (s *Store) tree(o Object) (*blob.Tree, error) {
 	leaves, err := s.Leaves(o.ID)
 	if err != nil {
 		return nil, err
 	}
-	tree, err := blob.NewTree(o.ID, o.SealedSize, leaves)
-	if err != nil {
-		return nil, s.suspect(ctx, o.ID, err)
-	}
-	in, err := tree.Open(ctx, s.home, offset, -1)
-	if err != nil {
-		return nil, s.suspect(ctx, o.ID, err)
-	}
-	return &payload{in, s, ctx, o.ID}, nil
+	return blob.NewTree(o.ID, o.SealedSize, leaves)
 }
 
 // smallPayload reads a payload that lies in Badger.
-func (s *Store) smallPayload(ctx context.Context, o Object) ([]byte, error) {
+func (s *Store) smallPayload(o Object, version uint64) ([]byte, error) {
 	b, err := s.copyOf(payloadKey(o.ID))
-	if errors.Is(err, badger.ErrKeyNotFound) && o.SealedSize > 0 {
-		return nil, s.quarantine(ctx, o.ID, agreement.Errorf(agreement.CodeDamaged, "object %s is damaged at byte 0: its payload of %d bytes is gone", o.ID, o.SealedSize))
-	}
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound) && o.SealedSize > 0:
+		return nil, s.suspect(o.ID, version, agreement.Errorf(agreement.CodeDamaged, "object %s is damaged at byte 0: its payload of %d bytes is gone", o.ID, o.SealedSize))
+	case errors.Is(err, errDecode):
+		return nil, s.suspect(o.ID, version, agreement.Errorf(agreement.CodeDamaged, "object %s is damaged at byte 0: its payload can't be read: %w", o.ID, err))
+	case err != nil && !errors.Is(err, badger.ErrKeyNotFound):
 		return nil, readError(err, "the payload of object %s", o.ID)
 	}
 	s.touched(int64(len(b)))
 	if blake3.Sum256(b) != o.ID {
-		return nil, s.quarantine(ctx, o.ID, s.place(o, b))
+		return nil, s.suspect(o.ID, version, s.place(o, b))
 	}
 	return b, nil
 }
 
 // place finds the first wrong group of a payload that isn't what it was.
 func (s *Store) place(o Object, b []byte) error {
-	leaves, err := s.Leaves(o.ID)
-	if err != nil {
-		return err
-	}
-	tree, err := blob.NewTree(o.ID, o.SealedSize, leaves)
+	tree, err := s.tree(o)
 	for i := int64(0); err == nil && i < blob.Groups(o.SealedSize); i++ {
 		from := min(i*blob.GroupSize, int64(len(b)))
 		err = tree.CheckGroup(i, b[from:min(from+blob.GroupSize, int64(len(b)))])
@@ -101,21 +105,21 @@ func (s *Store) Leaves(id agreement.Hash) (blob.Leaves, error) {
 // payload puts an object into quarantine once it proves to be damaged.
 type payload struct {
 	io.ReadCloser
-	s   *Store
-	ctx context.Context //nolint:containedctx // it bounds the whole read
-	id  agreement.Hash
+	s       *Store
+	id      agreement.Hash
+	version uint64
 }
 
 // Read gives the next bytes, which have been verified.
 func (p *payload) Read(b []byte) (int, error) {
 	n, err := p.ReadCloser.Read(b)
-	return n, p.s.suspect(p.ctx, p.id, err)
+	return n, p.s.suspect(p.id, p.version, err)
 }
 
 // suspect puts an object into quarantine if that is what the error means.
-func (s *Store) suspect(ctx context.Context, id agreement.Hash, err error) error {
-	if err != nil && agreement.CodeOf(err) == agreement.CodeDamaged {
-		return s.quarantine(ctx, id, err)
+func (s *Store) suspect(id agreement.Hash, version uint64, err error) error {
+	if err == nil || agreement.CodeOf(err) != agreement.CodeDamaged {
+		return err
 	}
-	return err
+	return s.quarantine(id, version, err)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -12,92 +11,58 @@ import (
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
-// Quarantine says why an object is not to be read: some of its bytes aren't
-// what they were. It stays known, so that it can be repaired.
-type Quarantine struct {
-	Since  time.Time
-	Reason string // with the place
-}
-
-func (q Quarantine) err(id agreement.Hash) error {
-	return agreement.Errorf(agreement.CodeDamaged, "object %s is in quarantine since %s: %s", id, q.Since.UTC().Format(time.RFC3339), q.Reason).
-		WithHint("`affiliate store verify --repair` fetches it from a peer that has it, or restore a backup")
-}
-
-// quarantine takes an object out of use, and returns the error that says so.
-func (s *Store) quarantine(ctx context.Context, id agreement.Hash, why error) error {
-	q := Quarantine{Since: time.Now(), Reason: clip(why.Error())}
-	value := q.encode()
-	err := s.update(context.WithoutCancel(ctx), 1, int64(len(value)), func(w *writer) error {
-		if there, err := w.has(objectKey(id)); err != nil || !there {
-			return err
-		}
-		w.set(quarantineKey(id), value)
-		return nil
-	})
-	if err != nil {
-		s.log.Error("a damaged object can't be put into quarantine", "object", id, "error", err)
-	}
-	s.log.Error("an object is damaged", "object", id, "reason", q.Reason)
-	return q.err(id)
-}
-
-// clip keeps a text within what an entry may have.
-func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), MaxText)], "") }
-
-// Quarantined lists the objects that are damaged, at most MaxPage.
-func (s *Store) Quarantined() (all []Object, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixQuarantine}, nil, false, func(k []byte, _ *badger.Item) (bool, error) {
-			id, err := lastHash(k)
-			if err != nil {
-				return false, err
-			}
-			o, _, err := objectIn(txn, id)
-			all = append(all, o)
-			return len(all) < MaxPage, err
-		})
-	})
-	if err != nil {
-		return nil, readError(err, "the damaged objects")
-	}
-	return all, nil
-}
+// MaxTombstone is the longest tombstone of an object, in bytes.
+const MaxTombstone = 64 << 10
 
 // Purge removes an object and all its references for good, and leaves the
-// tombstone, which the store doesn't look into. After a crash the object is there
-// whole or not at all. One that isn't there is not an error.
+// tombstone, which the store doesn't look into; nil leaves none. After a crash
+// the object is there whole or not at all. One that isn't there is not an
+// error.
 func (s *Store) Purge(ctx context.Context, id agreement.Hash, tombstone []byte) error {
-	return s.purge(ctx, id, tombstone, false)
+	return s.purge(ctx, id, tombstone, func(*writer) (bool, error) { return true, nil })
 }
 
-// purge with unheld leaves an object alone that something keeps.
-func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, unheld bool) error {
-	if err := s.puts.enter(ctx, id); err != nil {
-		return err
+// purgeUnheld purges an object if nothing has kept it since that time.
+func (s *Store) purgeUnheld(ctx context.Context, id agreement.Hash, tombstone []byte, before time.Time) error {
+	return s.purge(ctx, id, tombstone, func(w *writer) (bool, error) { return w.unheldSince(id, before) })
+}
+
+// unheldSince reports whether nothing has kept an object since that time.
+func (w *writer) unheldSince(id agreement.Hash, before time.Time) (bool, error) {
+	var since time.Time
+	err := w.get(unheldKey(id), func(b []byte) (err error) { since, err = decodeTime(b); return err })
+	if errors.Is(err, badger.ErrKeyNotFound) || err == nil && since.After(before) {
+		return false, nil
 	}
-	defer s.puts.leave(id)
-	o, _, err := s.object(id)
-	if errors.Is(err, agreement.ErrNotFound) {
-		return nil
+	if err != nil {
+		return false, readError(err, "since when nothing keeps it")
+	}
+	refs, err := referencesIn(w.txn, id, 1)
+	return len(refs) == 0, err
+}
+
+// purge removes an object if it may go when its turn has come.
+func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, may func(*writer) (bool, error)) error {
+	err := checkSize("the tombstone", len(tombstone), MaxTombstone)
+	if err == nil {
+		err = s.puts.enter(ctx, id)
 	}
 	if err != nil {
 		return fmt.Errorf("purging object %s: %w", id, err)
 	}
-	refs, err := s.References(id)
-	if err != nil || unheld && len(refs) > 0 {
-		return err
+	defer s.puts.leave(id)
+	left, marked := true, false
+	for left && err == nil {
+		err = s.updateFreeing(ctx, 9+3*releasePage, func(w *writer) error {
+			ok, err := may(w)
+			if left = ok; err != nil || !ok {
+				return err
+			}
+			left, marked, err = w.purge(id, tombstone)
+			return err
+		})
 	}
-	err = s.update(ctx, 9+4*len(refs), int64(len(tombstone)), func(w *writer) error {
-		if there, err := w.has(unheldKey(id)); err != nil || unheld && !there {
-			return errors.Join(err, errHeld)
-		}
-		return w.purge(o, refs, tombstone)
-	})
-	if errors.Is(err, errHeld) {
-		return nil
-	}
-	if err == nil {
+	if err == nil && marked {
 		err = s.removePayload(ctx, id)
 	}
 	if err != nil {
@@ -106,45 +71,118 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	return nil
 }
 
-var errHeld = errors.New("the object is kept after all")
-
-// purge stages the end of an object. Its payload, if it lies in the home, is
-// marked for removal, which comes after.
-func (w *writer) purge(o Object, refs []Reference, tombstone []byte) error {
-	for _, r := range refs {
-		if err := w.unexpire(o.ID, r.Name); err != nil {
-			return err
-		}
-		w.del(referenceKey(o.ID, r.Name))
-		w.del(heldKey(r.Name, o.ID))
+// purge stages the end of an object: of some of its references while there are
+// many left, and then of all. A payload in the home is marked for removal,
+// which comes after.
+func (w *writer) purge(id agreement.Hash, tombstone []byte) (left, marked bool, err error) {
+	o, found, err := findIn(w.txn, id)
+	if err != nil || found == absent {
+		return false, false, err
 	}
-	for _, k := range [][]byte{
-		objectKey(o.ID), contentKey(o.ContentHash, o.ID), leavesKey(o.ID), payloadKey(o.ID), quarantineKey(o.ID), unheldKey(o.ID),
-	} {
+	refs, err := referencesIn(w.txn, id, releasePage)
+	if err != nil {
+		return false, false, err
+	}
+	for _, r := range refs {
+		if !r.Until.IsZero() {
+			w.del(expiryKey(r.Until, id, r.Name))
+		}
+		w.del(referenceKey(id, r.Name))
+		w.del(heldKey(r.Name, id))
+	}
+	w.mem.totals.references -= int64(len(refs))
+	if len(refs) == releasePage {
+		return true, false, nil
+	}
+	w.mem.totals.objects--
+	w.mem.totals.bytes -= o.SealedSize // of one that isn't described, Verify takes it off
+	for _, k := range [][]byte{objectKey(id), leavesKey(id), payloadKey(id), quarantineKey(id), unheldKey(id)} {
 		w.del(k)
 	}
-	if o.SealedSize > smallPayload {
-		w.set(puttingKey(o.ID), nil)
+	if found != undescribed {
+		w.del(contentKey(o.ContentHash, id))
+	}
+	if marked = found == undescribed || o.large(); marked {
+		w.set(puttingKey(id), nil)
 	}
 	if tombstone != nil {
-		w.set(tombstoneKey(o.ID), tombstone)
+		w.set(tombstoneKey(id), tombstone)
 	}
-	return nil
+	return false, marked, nil
 }
 
-// removePayload removes what a purge has marked.
+// removePayload removes what a purge has marked. While a backup is made, which
+// may be about to read it, that is left to the next sweep.
 func (s *Store) removePayload(ctx context.Context, id agreement.Hash) error {
-	_, err := s.copyOf(puttingKey(id))
-	if errors.Is(err, badger.ErrKeyNotFound) {
+	if !s.backups.removal.TryRLock() {
 		return nil
 	}
-	if err != nil {
-		return storeError("reading the mark of a purged object", err)
-	}
+	defer s.backups.removal.RUnlock()
 	if err := s.home.Remove(ctx, id); err != nil {
 		return err
 	}
-	return s.remove(puttingKey(id))
+	return s.unmark(ctx, id)
+}
+
+func (s *Store) unmark(ctx context.Context, id agreement.Hash) error {
+	return s.updateFreeing(ctx, 1, func(w *writer) error { w.del(puttingKey(id)); return nil })
+}
+
+// sweep removes from the home what unfinished puts and purges left. Nothing
+// else is removed: what the database doesn't know isn't its own to remove.
+func (s *Store) sweep(ctx context.Context) error {
+	var after []byte
+	for {
+		marks, err := s.keysAfter([]byte{prefixPutting}, after, pageSize)
+		if err != nil || len(marks) == 0 {
+			return errors.Join(err, s.home.Sweep(ctx))
+		}
+		for _, k := range marks {
+			id, err := lastHash(k)
+			if err != nil {
+				return err
+			}
+			if err := s.sweepOne(ctx, id); err != nil {
+				return err
+			}
+		}
+		after = marks[len(marks)-1]
+	}
+}
+
+// sweepOne removes a marked payload unless somebody puts or purges it just
+// now, or it has an object again.
+func (s *Store) sweepOne(ctx context.Context, id agreement.Hash) error {
+	if !s.puts.tryEnter(id) {
+		return nil
+	}
+	defer s.puts.leave(id)
+	there, err := s.hasKey(objectKey(id))
+	if err != nil {
+		return storeError("sweeping", err)
+	}
+	if there {
+		return s.unmark(ctx, id)
+	}
+	return s.removePayload(ctx, id)
+}
+
+// keysAfter lists keys with a prefix, after one or (nil) from the first.
+func (s *Store) keysAfter(prefix, after []byte, limit int) (keys [][]byte, err error) {
+	start := after
+	if after != nil {
+		start = append(append([]byte{}, after...), 0)
+	}
+	err = s.view(func(txn *badger.Txn) error {
+		return scan(txn, prefix, start, func(k []byte, _ row) (bool, error) {
+			keys = append(keys, append([]byte{}, k...))
+			return len(keys) < limit, nil
+		})
+	})
+	if err != nil {
+		return nil, storeError("reading keys", err)
+	}
+	return keys, nil
 }
 
 // Tombstone returns what was left of a purged object, or

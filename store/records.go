@@ -144,9 +144,9 @@ func (s *Store) RecordHistory(scope agreement.UUID, name string) ([]Record, erro
 		return nil, err
 	}
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, recordsOf(scope, name), nil, true, func(_ []byte, item *badger.Item) (bool, error) {
+		return scan(txn, recordsOf(scope, name), nil, func(_ []byte, item row) (bool, error) {
 			var r Record
-			err := item.Value(func(b []byte) (err error) { r, err = decodeRecord(b); return err })
+			err := item.value(func(b []byte) (err error) { r, err = decodeRecord(b); return err })
 			all = append(all, r)
 			return len(all) < MaxPage, err
 		})
@@ -188,7 +188,7 @@ func (s *Store) Records() iter.Seq2[Record, error] {
 // recordsAfter reads a page of current records, and the key of its last one.
 func (s *Store) recordsAfter(after []byte) (page []Record, last []byte, err error) {
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixCurrent}, after, false, func(k []byte, _ *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixCurrent}, after, func(k []byte, _ row) (bool, error) {
 			if bytes.Equal(k, after) {
 				return true, nil
 			}

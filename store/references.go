@@ -22,7 +22,8 @@ type Reference struct {
 
 // Hold keeps an object by a reference until that time; zero means until it is
 // released. A reference of that name is replaced. agreement.ErrNotFound when
-// there is no such object.
+// there is no such object. It is never too late as long as there is one: what
+// is purged a moment later was kept.
 func (s *Store) Hold(ctx context.Context, id agreement.Hash, name string, until time.Time) error {
 	err := s.update(ctx, 6, int64(2*len(name)), func(w *writer) error {
 		if there, err := w.has(objectKey(id)); err != nil {
@@ -30,7 +31,7 @@ func (s *Store) Hold(ctx context.Context, id agreement.Hash, name string, until 
 		} else if !there {
 			return notFound("object %s", id)
 		}
-		return w.hold(id, name, until)
+		return w.hold(id, Reference{name, until})
 	})
 	if err != nil {
 		return fmt.Errorf("keeping object %s for %s: %w", id, name, err)
@@ -39,74 +40,99 @@ func (s *Store) Hold(ctx context.Context, id agreement.Hash, name string, until 
 }
 
 // hold stages a reference.
-func (w *writer) hold(id agreement.Hash, name string, until time.Time) error {
-	if err := checkName("reference", name); err != nil {
+func (w *writer) hold(id agreement.Hash, r Reference) error {
+	if err := checkName("reference", r.Name); err != nil {
 		return err
 	}
-	if err := w.unexpire(id, name); err != nil {
+	there, err := w.unexpire(id, r.Name)
+	if err != nil {
 		return err
 	}
-	w.set(referenceKey(id, name), encodeTime(until))
-	w.set(heldKey(name, id), nil)
-	if !until.IsZero() {
-		w.set(expiryKey(until, id, name), nil)
+	w.set(referenceKey(id, r.Name), encodeTime(r.Until))
+	w.set(heldKey(r.Name, id), nil)
+	if !r.Until.IsZero() {
+		w.set(expiryKey(r.Until, id, r.Name), nil)
 	}
 	w.del(unheldKey(id))
+	if !there {
+		w.mem.totals.references++
+	}
 	return nil
 }
 
-// unexpire stages the end of a reference's old time, if it has one.
-func (w *writer) unexpire(id agreement.Hash, name string) error {
+// unexpire stages the end of a reference's old time, if it has one, and
+// reports whether there is such a reference. One that can't be read loses its
+// time: it keeps its object.
+func (w *writer) unexpire(id agreement.Hash, name string) (there bool, err error) {
 	var old time.Time
-	err := w.get(referenceKey(id, name), func(b []byte) (err error) { old, err = decodeTime(b); return err })
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil
-	}
-	if err != nil {
-		return readError(err, "a reference to object %s", id)
+	err = w.get(referenceKey(id, name), func(b []byte) (err error) { old, err = decodeTime(b); return err })
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return false, nil
+	case errors.Is(err, errDecode):
+		return true, nil
+	case err != nil:
+		return false, storeError("reading a reference", err)
 	}
 	if !old.IsZero() {
 		w.del(expiryKey(old, id, name))
 	}
-	return nil
+	return true, nil
 }
 
-// release stages the end of a reference. The object is unheld from then on if
-// it was the last.
-func (w *writer) release(id agreement.Hash, name string, now time.Time) error {
-	if err := w.unexpire(id, name); err != nil {
-		return err
+// release stages the end of references to one object, which is unheld from
+// then on if there are no others. What was staged for the object before isn't
+// seen.
+func (w *writer) release(id agreement.Hash, now time.Time, names ...string) error {
+	ended := int64(0)
+	for _, name := range names {
+		there, err := w.unexpire(id, name)
+		if err != nil {
+			return err
+		}
+		if !there {
+			continue
+		}
+		ended++
+		w.del(referenceKey(id, name))
+		w.del(heldKey(name, id))
 	}
-	w.del(referenceKey(id, name))
-	w.del(heldKey(name, id))
+	if ended == 0 {
+		return nil
+	}
 	others := false
-	err := scan(w.txn, referencesOf(id), nil, false, func(k []byte, _ *badger.Item) (bool, error) {
-		others = string(k[len(referencesOf(id)):]) != name
-		return !others, nil
+	err := scan(w.txn, referencesOf(id), nil, func(k []byte, _ row) (bool, error) {
+		_, name, err := splitReferenceKey(k)
+		others = !slices.Contains(names, name)
+		return !others, err
 	})
 	if err != nil {
 		return storeError("reading references", err)
 	}
-	if there, err := w.has(objectKey(id)); err != nil || !there || others {
-		return err
+	if !others {
+		w.set(unheldKey(id), encodeTime(now))
 	}
-	w.set(unheldKey(id), encodeTime(now))
+	w.mem.totals.references -= ended
 	return nil
 }
 
-// releasePage is how many references one transaction ends.
+// releasePage is how many references one transaction changes.
 const releasePage = 100
 
 // Release ends all references of a name, and tells how many there were.
 func (s *Store) Release(ctx context.Context, name string) (int, error) {
 	return s.eachHeld(ctx, name, func(w *writer, id agreement.Hash) error {
-		return w.release(id, name, time.Now())
+		return w.release(id, time.Now(), name)
 	})
 }
 
 // ReleaseObject ends one reference to one object; none is not an error.
 func (s *Store) ReleaseObject(ctx context.Context, id agreement.Hash, name string) error {
-	return s.update(ctx, 6, int64(2*len(name)), func(w *writer) error { return w.release(id, name, time.Now()) })
+	err := s.updateFreeing(ctx, 4, func(w *writer) error { return w.release(id, time.Now(), name) })
+	if err != nil {
+		return fmt.Errorf("releasing object %s from %s: %w", id, name, err)
+	}
+	return nil
 }
 
 // HoldUntil changes how long all references of a name last, and tells how many
@@ -116,20 +142,20 @@ func (s *Store) HoldUntil(ctx context.Context, name string, until time.Time) (in
 		if there, err := w.has(referenceKey(id, name)); err != nil || !there { // released meanwhile
 			return err
 		}
-		return w.hold(id, name, until)
+		return w.hold(id, Reference{name, until})
 	})
 }
 
 // eachHeld runs fn for every object that a name keeps, some in a transaction.
-func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agreement.Hash) error) (int, error) {
-	n := 0
-	ids, err := s.HeldBy(name)
-	if err != nil {
-		return 0, err
-	}
-	for page := range slices.Chunk(ids, releasePage) {
-		err := s.update(ctx, 6*len(page), int64(len(page)*2*len(name)), func(w *writer) error {
-			for _, id := range page {
+func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agreement.Hash) error) (n int, err error) {
+	var after agreement.Hash
+	for {
+		ids, err := s.heldAfter(name, after, releasePage)
+		if err != nil || len(ids) == 0 {
+			return n, err
+		}
+		err = s.updateFreeing(ctx, 6*len(ids), func(w *writer) error {
+			for _, id := range ids {
 				if err := fn(w, id); err != nil {
 					return err
 				}
@@ -139,18 +165,30 @@ func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agre
 		if err != nil {
 			return n, fmt.Errorf("changing what %s keeps: %w", name, err)
 		}
-		n += len(page)
+		n += len(ids)
+		after = ids[len(ids)-1]
 	}
-	return n, nil
 }
 
 // HeldBy lists the objects that a name keeps.
-func (s *Store) HeldBy(name string) (ids []agreement.Hash, err error) {
+func (s *Store) HeldBy(name string) ([]agreement.Hash, error) {
+	return s.heldAfter(name, agreement.Hash{}, 0)
+}
+
+// heldAfter lists objects that a name keeps, after one or (zero) from the
+// first; a limit of 0 is none.
+func (s *Store) heldAfter(name string, after agreement.Hash, limit int) (ids []agreement.Hash, err error) {
+	if err := checkName("reference", name); err != nil {
+		return nil, err
+	}
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, heldOf(name), nil, false, func(k []byte, _ *badger.Item) (bool, error) {
-			id, err := lastHash(k)
+		return scan(txn, heldOf(name), heldKey(name, after), func(k []byte, _ row) (bool, error) {
+			_, id, err := splitHeldKey(k)
+			if err != nil || id == after && !after.IsZero() {
+				return true, err
+			}
 			ids = append(ids, id)
-			return true, err
+			return len(ids) != limit, nil
 		})
 	})
 	if err != nil {
@@ -161,17 +199,30 @@ func (s *Store) HeldBy(name string) (ids []agreement.Hash, err error) {
 
 // References lists what keeps an object, at most MaxPage.
 func (s *Store) References(id agreement.Hash) (refs []Reference, err error) {
-	prefix := referencesOf(id)
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, prefix, nil, true, func(k []byte, item *badger.Item) (bool, error) {
-			r := Reference{Name: string(k[len(prefix):])}
-			err := item.Value(func(b []byte) (err error) { r.Until, err = decodeTime(b); return err })
-			refs = append(refs, r)
-			return len(refs) < MaxPage, err
-		})
+		refs, err = referencesIn(txn, id, MaxPage)
+		return err
 	})
 	if err != nil {
 		return nil, readError(err, "the references to object %s", id)
 	}
 	return refs, nil
+}
+
+// referencesIn reads references; the time of one that can't be read is zero.
+func referencesIn(txn *badger.Txn, id agreement.Hash, limit int) (refs []Reference, err error) {
+	err = scan(txn, referencesOf(id), nil, func(k []byte, item row) (bool, error) {
+		_, name, err := splitReferenceKey(k)
+		if err != nil {
+			return false, err
+		}
+		r := Reference{Name: name}
+		err = item.value(func(b []byte) (err error) { r.Until, err = decodeTime(b); return err })
+		if errors.Is(err, errDecode) {
+			r.Until, err = time.Time{}, nil
+		}
+		refs = append(refs, r)
+		return len(refs) < limit, err
+	})
+	return refs, err
 }

@@ -1,7 +1,7 @@
-// Package store owns everything durable of a node, in one Badger database:
-// sealed objects, agreements with their effects and events, mail, records,
-// contracts and cursors. It never opens what is sealed, and never interprets
-// an agreement's state.
+// Package store owns everything durable of a node: sealed objects, agreements
+// with their effects and events, mail, records, contracts and cursors, in one
+// Badger database, and the payloads of large objects in a home beside it. It
+// never opens what is sealed, and never interprets an agreement's state.
 package store
 
 import (
@@ -11,13 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/store/blob"
@@ -30,20 +28,14 @@ const KeySize = 32
 // Options says nothing, in bytes.
 const DefaultMaxObjectSize = 4 << 30
 
-// Badger's settings. A transaction may hold 15 % of the memtable, from which
-// maxBatchEntries follows.
-const (
-	memTableSize     = 16 << 20
-	blockCacheSize   = 16 << 20
-	indexCacheSize   = 16 << 20
-	valueThreshold   = 1 << 10 // larger values live in the value log
-	valueLogFileSize = 128 << 20
-)
+// DefaultGrace is how long an object that nothing keeps is left, when Options
+// says nothing.
+const DefaultGrace = 10 * time.Minute
 
 // Options of a store.
 type Options struct {
 	Dir           string // made, with mode 0700, if it isn't there
-	Key           []byte // KeySize bytes encrypt everything at rest; nil leaves it plain
+	Key           []byte // KeySize bytes encrypt the database at rest; nil leaves it plain
 	MaxObjectSize int64  // bytes of sealed payload; 0 means DefaultMaxObjectSize
 	// Home is where payloads above a megabyte lie; nil means files in the
 	// directory "payloads" of Dir. The store closes it.
@@ -53,89 +45,93 @@ type Options struct {
 	Grace   time.Duration // how long an object is left that nothing keeps; 0 means DefaultGrace
 }
 
-// DefaultGrace is how long an object that nothing keeps is left, when Options
-// says nothing.
-const DefaultGrace = 10 * time.Minute
-
 // Store is the node's database. All methods may be called concurrently.
 type Store struct {
 	db        *badger.DB
 	log       *slog.Logger
 	maxObject int64
+	id        agreement.UUID
 
 	// life guards db against being closed under a running operation: readers
 	// and writers hold it shared, Close takes it alone. It comes before every
 	// other lock.
-	life   sync.RWMutex
-	closed bool // guarded by life
-	ended  chan struct{}
+	life    sync.RWMutex
+	closed  bool          // guarded by life
+	ending  chan struct{} // closed once Close begins
+	endOnce sync.Once
 
-	queue committer
+	queue  committer
+	broken atomic.Pointer[error] // why nothing is written any more
+	high   highWater
 
-	mu      sync.Mutex    // guards mem and changed
-	mem     memory        // what the last committed batch left
-	changed chan struct{} // closed and replaced when mem.lastEvent grows
+	mu        sync.Mutex    // guards mem, changed and tombstone
+	mem       memory        // what the last committed batch left
+	changed   chan struct{} // closed and replaced when mem.lastEvent grows
+	tombstone func(Object, string, time.Time) ([]byte, error)
 
-	puts inflight
-	home blob.Home
-	room room
+	puts    inflight
+	home    blob.Home
+	room    room
+	backups backups
 
+	dir             string
+	free            func() int64 // bytes that the database's file system has left; -1: unknown
 	budget, reserve int64
 	grace           time.Duration
-	tombstone       func(Object, string, time.Time) ([]byte, error) // guarded by mu
+	soundUntil      atomic.Int64 // nanoseconds since 1970: how long the tables count as checked
 
-	dir       string
 	sinceTrim atomic.Int64  // bytes of values that were written or read
 	trimDue   chan struct{} // holds one element when it is time
 }
 
-// memory is what the store keeps of its own content: totals that would take a
-// scan to find out. Only the leader of the committer changes it.
-type memory struct {
-	lastEvent  uint64
-	phases     map[string]int64
-	inbox      int64 // messages
-	inboxBytes int64
-	kept       int64 // mails
-	keptBytes  int64
+// Open opens the store, or makes it if there is none. All of the database's
+// tables are read and checked. What a crash left of unfinished puts is removed
+// by Run. Errors that an operator can act on are *agreement.Error with a hint:
+// CodeInUse when another process has it open, CodeStore for the directory or
+// the key, CodeDiskFull, CodeDamaged for the files.
+func Open(o Options, log *slog.Logger) (*Store, error) {
+	s, err := open(o, log)
+	if err != nil && o.Home != nil {
+		err = errors.Join(err, o.Home.Close())
+	}
+	return s, err
 }
 
-// Open opens the store, or makes it if there is none. What a crash left of
-// unfinished puts is removed by Run. Errors that an operator can act on are
-// *agreement.Error with a hint: CodeInUse when another process has it open,
-// CodeStore for the directory or the key, CodeDamaged for the files.
-func Open(o Options, log *slog.Logger) (*Store, error) {
+func open(o Options, log *slog.Logger) (*Store, error) {
 	if len(o.Key) != 0 && len(o.Key) != KeySize {
 		return nil, agreement.Errorf(agreement.CodeStore, "opening the store: the key has %d bytes, not %d", len(o.Key), KeySize)
 	}
 	if err := prepareDir(o.Dir); err != nil {
-		return nil, err
+		return nil, openError(o.Dir, err)
 	}
-	if o.Home == nil {
-		var err error
-		if o.Home, err = blob.Files(filepath.Join(o.Dir, "payloads")); err != nil {
-			return nil, err
-		}
-	}
-	db, err := openBadger(o, log)
+	to := &logger{log: log}
+	db, err := openBadger(o, to)
 	if err != nil {
-		return nil, errors.Join(openError(o.Dir, err), o.Home.Close())
+		return nil, openError(o.Dir, err)
 	}
 	s := &Store{
-		db: db, log: log, maxObject: o.MaxObjectSize, dir: o.Dir,
-		home: o.Home, budget: o.Budget, reserve: o.Reserve, grace: cmp.Or(o.Grace, DefaultGrace),
-		ended: make(chan struct{}), changed: make(chan struct{}), trimDue: make(chan struct{}, 1),
-	}
-	if s.maxObject <= 0 {
-		s.maxObject = DefaultMaxObjectSize
+		db: db, log: log, home: o.Home, dir: o.Dir,
+		maxObject: cmp.Or(max(0, o.MaxObjectSize), DefaultMaxObjectSize), grace: cmp.Or(o.Grace, DefaultGrace),
+		budget: o.Budget, reserve: o.Reserve, free: func() int64 { return freeBytes(o.Dir) },
+		ending: make(chan struct{}), changed: make(chan struct{}), trimDue: make(chan struct{}, 1),
 	}
 	s.queue.turn = make(chan struct{}, 1)
 	s.puts.busy = map[agreement.Hash]chan struct{}{}
+	fail := s.fail
+	to.bad.Store(&fail)
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close(), o.Home.Close())
+		return nil, errors.Join(openError(o.Dir, err), db.Close())
+	}
+	if s.home == nil {
+		if s.home, err = blob.Files(filepath.Join(o.Dir, "payloads")); err != nil {
+			return nil, errors.Join(err, s.high.close(), db.Close())
+		}
 	}
 	return s, nil
 }
+
+// ID names the store. It is made with it, and a restored one gets another.
+func (s *Store) ID() agreement.UUID { return s.id }
 
 // SignTombstones says how the tombstone of an object is made that Run purges;
 // without, none is left.
@@ -145,194 +141,143 @@ func (s *Store) SignTombstones(sign func(o Object, reason string, at time.Time) 
 	s.tombstone = sign
 }
 
+// closeTime is how long Close waits for Badger, which tries for ever where it
+// can't write.
+const closeTime = 2 * time.Minute
+
 // Close waits for running operations and closes the database. Later calls
-// fail; a second Close does nothing.
+// fail; a second Close does nothing. Where the disk has no room for what is
+// still in memory it is CodeDiskFull and the store stays open; a process that
+// ends then loses nothing, as after a crash.
 func (s *Store) Close() error {
+	s.endOnce.Do(func() { close(s.ending) })
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.closed {
 		return nil
 	}
+	const needed = 2 * memTableSize
+	if free := s.free(); free >= 0 && free < needed {
+		return agreement.Errorf(agreement.CodeDiskFull, "closing the store: the disk has %d bytes left, and it may take %d", free, int64(needed)).
+			WithHint("free space and try again; if the process ends as it is, nothing is lost")
+	}
 	s.closed = true
-	close(s.ended)
-	if err := errors.Join(s.db.Close(), s.home.Close()); err != nil {
+	done := make(chan error, 1)
+	go func() { done <- guarded(s.db.Close) }()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(closeTime):
+		err = errors.New("the database doesn't end; the next opening takes up what it has not written")
+	}
+	if err := errors.Join(err, s.home.Close(), s.high.close()); err != nil {
 		return storeError("closing the store", err)
 	}
 	return nil
 }
 
-// load checks the format and fills the totals.
+// load checks the format and the high water mark, and fills the totals.
 func (s *Store) load() error {
-	if err := s.checkFormat(); err != nil {
+	isNew, err := s.checkFormat()
+	if err != nil {
 		return err
 	}
 	if err := s.loadMemory(); err != nil {
-		return fmt.Errorf("opening the store: %w", err)
+		return err
 	}
-	return nil
-}
-
-func (s *Store) checkFormat() error {
-	var found uint64
-	err := s.view(func(txn *badger.Txn) error {
-		return getValue(txn, formatKey(), func(b []byte) (err error) { found, err = decodeNumber(b); return err })
-	})
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return s.set(formatKey(), encodeNumber(formatVersion))
-	case err != nil:
-		return fmt.Errorf("opening the store: reading its format: %w", err)
-	case found != formatVersion:
-		return agreement.Errorf(agreement.CodeStore, "the store has format %d, and this program knows format %d", found, formatVersion).
-			WithHint("run the version of affiliate that wrote it")
-	}
-	return nil
-}
-
-func prepareDir(dir string) error {
-	err := os.MkdirAll(dir, 0o700)
-	if err == nil {
-		var f *os.File
-		if f, err = os.CreateTemp(dir, ".probe-*"); err == nil {
-			err = errors.Join(f.Close(), os.Remove(f.Name()))
-		}
-	}
-	if err != nil {
-		return agreement.Errorf(agreement.CodeStore, "opening the store: can't write to its directory: %w", err).
-			WithHint("let this user write to %s, or choose another home directory", dir)
-	}
-	return nil
-}
-
-func openBadger(o Options, log *slog.Logger) (db *badger.DB, err error) {
-	// Badger asserts by panicking when its files make no sense.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errBadFiles, p)
-		}
-	}()
-	if err := removeEmptyFiles(o.Dir); err != nil {
-		return nil, err
-	}
-	return badger.Open(badger.DefaultOptions(o.Dir).
-		WithSyncWrites(true).
-		WithMetricsEnabled(false).
-		WithMemTableSize(memTableSize).WithNumMemtables(2).
-		WithNumLevelZeroTables(2).WithNumLevelZeroTablesStall(6).WithNumCompactors(2).
-		WithBlockCacheSize(blockCacheSize).WithIndexCacheSize(indexCacheSize).
-		WithValueThreshold(valueThreshold).WithValueLogFileSize(valueLogFileSize).
-		WithChecksumVerificationMode(options.OnTableAndBlockRead).WithVerifyValueChecksum(true).
-		WithEncryptionKey(o.Key).
-		WithLogger(logger{log}))
-}
-
-var (
-	errBadFiles = errors.New("its files make no sense")
-	errInUse    = errors.New("its directory is locked")
-)
-
-func openError(dir string, err error) error {
-	const doing = "opening the store"
-	switch {
-	// Badger formats the cause away, so its text is what there is to go by.
-	case errors.Is(err, errInUse), strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return agreement.Errorf(agreement.CodeInUse, "%s: another process has %s open", doing, dir).
-			WithHint("stop the other affiliate that runs on this home (its process id is in %s/LOCK)", dir)
-	case errors.Is(err, badger.ErrEncryptionKeyMismatch),
-		strings.Contains(err.Error(), badger.ErrEncryptionKeyMismatch.Error()):
-		return agreement.Errorf(agreement.CodeStore, "%s: the key doesn't open %s", doing, dir).
-			WithHint("use the keys and the setting store.encrypt that the store was made with")
-	case errors.Is(err, os.ErrPermission):
-		return agreement.Errorf(agreement.CodeStore, "%s: %w", doing, err).
-			WithHint("let this user read and write everything in %s", dir)
-	}
-	return agreement.Errorf(agreement.CodeDamaged, "%s: %w", doing, err).
-		WithHint("the files in %s are damaged or not a store; restore them from a backup", dir)
-}
-
-// storeError is how a failure of the database leaves this package.
-func storeError(doing string, err error) error {
-	var known *agreement.Error
-	if errors.As(err, &known) {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	if errors.Is(err, badger.ErrDBClosed) {
-		return agreement.Errorf(agreement.CodeStore, "%s: the store is closed", doing)
-	}
-	return agreement.Errorf(agreement.CodeStore, "%s: %w", doing, err).
-		WithHint("see whether the disk of the store is full or failing")
-}
-
-func notFound(format string, args ...any) error {
-	return agreement.Errorf(agreement.CodeNotFound, "%s: %w", fmt.Sprintf(format, args...), agreement.ErrNotFound)
-}
-
-func damaged(format string, args ...any) error {
-	return agreement.Errorf(agreement.CodeDamaged, "%s: %w", fmt.Sprintf(format, args...), errDecode).
-		WithHint("restore the store from a backup")
-}
-
-// logger lets Badger's warnings and errors through.
-type logger struct{ log *slog.Logger }
-
-func (l logger) Errorf(f string, args ...any)   { l.log.Error(line(f, args), "part", "badger") }
-func (l logger) Warningf(f string, args ...any) { l.log.Warn(line(f, args), "part", "badger") }
-func (logger) Infof(string, ...any)             {}
-func (logger) Debugf(string, ...any)            {}
-
-func line(f string, args []any) string { return strings.TrimSpace(fmt.Sprintf(f, args...)) }
-
-// shared runs fn while the database can't be closed.
-func (s *Store) shared(fn func() error) error {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	if s.closed {
-		return badger.ErrDBClosed
-	}
-	return fn()
-}
-
-// view runs fn on a snapshot.
-func (s *Store) view(fn func(*badger.Txn) error) error {
-	return s.shared(func() error { return s.db.View(fn) })
-}
-
-// set writes one key, past the committer: for keys that nothing is decided on.
-func (s *Store) set(key, value []byte) error {
-	s.touched(int64(len(value)))
-	err := s.shared(func() error {
-		return s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, value) })
-	})
-	if err != nil {
-		return storeError("writing", err)
-	}
-	return nil
-}
-
-// getValue hands the value of key to fn, which must not keep it.
-func getValue(txn *badger.Txn, key []byte, fn func([]byte) error) error {
-	item, err := txn.Get(key)
+	last, ok, err := readHighWater(s.dir)
 	if err != nil {
 		return err
 	}
-	return item.Value(fn)
+	if !ok {
+		s.log.Warn("the file of the last acknowledged write makes no sense, and is made anew", "file", filepath.Join(s.dir, highWaterFile))
+	}
+	if batch := s.memory().totals.batch; batch < last {
+		return agreement.Errorf(agreement.CodeDamaged, "write %d was acknowledged, and the database ends with %d", last, batch).
+			WithHint("files in %s are cut short or missing; restore the store from a backup", s.dir)
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, orphanDir)); err != nil {
+		return err
+	}
+	if s.high, err = openHighWater(s.dir); err != nil {
+		return err
+	}
+	s.high.set(s.memory().totals.batch)
+	if isNew {
+		err = s.begin()
+	} else {
+		s.id, err = s.readID()
+	}
+	if err != nil {
+		err = errors.Join(err, s.high.close())
+	}
+	return err
 }
 
-// scan calls fn for every key with prefix, from start on (start has the
-// prefix; nil begins with it), until fn returns false or an error.
-func scan(txn *badger.Txn, prefix, start []byte, values bool, fn func(key []byte, item *badger.Item) (bool, error)) error {
-	o := badger.DefaultIteratorOptions
-	o.Prefix, o.PrefetchValues, o.PrefetchSize = prefix, values, 16
-	it := txn.NewIterator(o)
-	defer it.Close()
-	if start == nil {
-		start = prefix
+// begin writes what a new store has.
+func (s *Store) begin() error {
+	s.id = agreement.NewUUID()
+	return s.commit(2, func(w *writer) error {
+		w.set(formatKey(), encodeNumber(formatVersion))
+		w.set(storeIDKey(), s.id[:])
+		return nil
+	})
+}
+
+func (s *Store) readID() (id agreement.UUID, err error) {
+	b, err := s.copyOf(storeIDKey())
+	if err == nil && len(b) != len(id) {
+		err = errDecode
 	}
-	for it.Seek(start); it.ValidForPrefix(prefix); it.Next() {
-		more, err := fn(it.Item().Key(), it.Item())
-		if err != nil || !more {
+	if err != nil {
+		return id, readError(err, "the store's id")
+	}
+	return agreement.UUID(b), nil
+}
+
+// checkFormat reports whether the store has no format because it is new.
+func (s *Store) checkFormat() (isNew bool, err error) {
+	var found uint64
+	err = s.view(func(txn *badger.Txn) error {
+		err := getValue(txn, formatKey(), func(b []byte) (err error) { found, err = decodeNumber(b); return err })
+		if !errors.Is(err, badger.ErrKeyNotFound) {
 			return err
 		}
+		isNew = true
+		return scan(txn, nil, nil, func([]byte, row) (bool, error) { isNew = false; return false, errDecode })
+	})
+	switch {
+	case err != nil:
+		return false, readError(err, "the store's format")
+	case isNew || found == formatVersion:
+		return isNew, nil
+	case found < formatVersion:
+		return false, agreement.Errorf(agreement.CodeStore, "the store has format %d, and this program writes format %d", found, formatVersion).
+			WithHint("nothing converts it: begin with a new home directory, or run the version of affiliate that wrote it")
+	}
+	return false, agreement.Errorf(agreement.CodeStore, "the store has format %d, and this program knows format %d", found, formatVersion).
+		WithHint("run the version of affiliate that wrote it")
+}
+
+// prepareDir makes the directory, and makes sure that files can be made in it.
+func prepareDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return cantWrite(dir, err)
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		return cantWrite(dir, err)
 	}
 	return nil
+}
+
+func cantWrite(dir string, err error) error {
+	code, hint, ok := causeOf(err)
+	if !ok {
+		code, hint = agreement.CodeStore, fmt.Sprintf("let this user write to %s, or choose another home directory", dir)
+	}
+	return agreement.Errorf(code, "can't write to its directory: %w", err).WithHint("%s", hint)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -89,7 +90,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := openTest(t, dir)
-	if err := s.set(formatKey(), encodeNumber(formatVersion+1)); err != nil {
+	if err := s.commit(1, func(w *writer) error { w.set(formatKey(), encodeNumber(formatVersion+1)); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -105,7 +106,7 @@ func TestNotFound(t *testing.T) {
 		"agreement": func() error { _, _, err := s.Agreement(agreement.ID{1}); return err },
 		"blob":      func() error { _, err := s.Blob(agreement.ID{1}, "terms"); return err },
 		"object":    func() error { _, err := s.Object(agreement.Hash{1}); return err },
-		"payload":   func() error { _, err := s.Payload(agreement.Hash{1}, 0); return err },
+		"payload":   func() error { _, err := s.Payload(t.Context(), agreement.Hash{1}, 0); return err },
 		"record":    func() error { _, err := s.Record(agreement.UUID{1}, "loan"); return err },
 		"history":   func() error { _, err := s.RecordHistory(agreement.UUID{1}, "loan"); return err },
 		"contract":  func() error { _, err := s.Contract(agreement.Hash{1}); return err },
@@ -133,8 +134,8 @@ func TestLimits(t *testing.T) {
 		"text":     commit(Change{Agreement: id, Phase: "p", Events: []Event{{Text: strings.Repeat("x", MaxText+1)}}}),
 		"entries":  commit(many),
 		"message":  func() error { _, err := s.PutMail(ctx, agreement.Hash{1}, make([]byte, MaxMessage+1)); return err }(),
-		"object":   s.PutObject(ctx, Object{SealedSize: DefaultMaxObjectSize + 1}, nil),
-		"header":   s.PutObject(ctx, Object{Header: make([]byte, MaxHeader+1)}, nil),
+		"object":   s.PutObject(ctx, Object{Owner: "put", SealedSize: DefaultMaxObjectSize + 1}, nil),
+		"header":   s.PutObject(ctx, Object{Owner: "put", Header: make([]byte, MaxHeader+1)}, nil),
 	} {
 		wantCode(t, what, err, agreement.CodeTooLarge)
 	}
@@ -298,18 +299,18 @@ func TestEncryptedAtRest(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files, err := os.ReadDir(dir)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if bytes.Contains(b, c.State) {
+			t.Errorf("%s shows the state", path)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, f := range files {
-		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(b, c.State) {
-			t.Errorf("%s shows the state", f.Name())
-		}
 	}
 }
 
@@ -319,7 +320,7 @@ func TestRunEndsAndCollects(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()
-	o, p := randomObject(1 + rand.IntN(3*chunkSize))
+	o, p := randomObject(1 + rand.IntN(3*smallPayload))
 	if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestTrim(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.Remove(link) })
 	s := openTest(t, link)
-	o, p := randomObject(5 * chunkSize)
+	o, p := randomObject(smallPayload)
 	if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
 		t.Fatal(err)
 	}

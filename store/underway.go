@@ -13,11 +13,21 @@ func (s *Store) DraftUnderWay(ctx context.Context) *Draft {
 	return &Draft{s, blob.NewSink(ctx, s.home, smallPayload, s.maxObject)}
 }
 
-// ObjectsAfter lists objects in the order of their ids, damaged ones too, at
-// most MaxPage; the zero hash begins.
+// ObjectsAfter lists some objects in the order of their ids, damaged ones too;
+// the zero hash begins, and none is the end. Of one whose description can't be
+// read only the ID is known.
 func (s *Store) ObjectsAfter(id agreement.Hash) ([]Object, error) {
-	return s.objectsFrom(append(objectKey(id), 0))
+	page, err := s.objectsFrom(append(objectKey(id), 0))
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Object, len(page))
+	for i, d := range page {
+		all[i] = d.Object
+	}
+	return all, nil
 }
 
-// CountObjects counts the objects, damaged ones too.
-func (s *Store) CountObjects() (int64, error) { return s.countKeys(prefixObject) }
+// CountObjects counts the objects, damaged ones too. It reads nothing from
+// disk.
+func (s *Store) CountObjects() (int64, error) { return s.memory().totals.objects, nil }

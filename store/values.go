@@ -22,6 +22,21 @@ func decodeNumber(b []byte) (uint64, error) {
 	return v, d.done()
 }
 
+func (v totals) encode() []byte {
+	e := newEncoder(40)
+	e.uint(v.batch)
+	e.int(v.objects)
+	e.int(v.bytes)
+	e.int(v.references)
+	return e.b
+}
+
+func decodeTotals(b []byte) (totals, error) {
+	d := newDecoder(b)
+	v := totals{d.uint(), d.int(), d.int(), d.int()}
+	return v, d.done()
+}
+
 // saved is the value of an agreement.
 type saved struct {
 	revision uint64

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
-	"time"
+	"runtime"
+	"sync"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/affiliate-node/affiliate/agreement"
 )
@@ -15,82 +16,159 @@ import (
 // Verified is what a walk over everything has found.
 type Verified struct {
 	Objects, Bytes int64 // that were read, payloads
-	Damaged        int64 // objects, now in quarantine
-	Strays         int64 // payloads that belong to no object, or entries to none
+	Damaged        int64 // objects: in quarantine now, or lost but for their references
+	Mended         int64 // entries that are right again, and quarantines of objects that are good
+	Strays         int64 // payloads in the home that the database knows nothing of, and that it has without an object
 }
 
-// Verify reads every object and checks it against its name, the tables of the
-// database against their checksums, and the entries of objects against one
-// another. each, which may be nil, is told of every object as it is read, with
-// what is wrong with it. It reads on when something is damaged; its error is
-// about what kept it from reading.
+// Verify reads every object and checks it against its name, all values against
+// their checksums, the tables of the database against theirs, and entries
+// against one another. What follows from other entries is mended. each, which
+// may be nil, is told of every object as it is read, with what is wrong with
+// it; of one that is lost only the ID is known. Verify reads on when something
+// is damaged. Its error is CodeDamaged where what is damaged isn't an object,
+// or says what kept it from reading.
 func (s *Store) Verify(ctx context.Context, each func(Object, error)) (v Verified, err error) {
-	if err := s.shared(s.db.VerifyChecksum); err != nil {
-		return v, agreement.Errorf(agreement.CodeDamaged, "the database's files: %w", err).
-			WithHint("restore the store from a backup")
+	s.soundUntil.Store(0)
+	unsound := s.sound()
+	k := &verification{s: s, each: each}
+	err = k.objects(ctx)
+	if err == nil {
+		err = k.entries(ctx, unsound == nil)
 	}
-	err = s.eachObject(ctx, func(o Object) error {
-		n, err := s.check(ctx, o)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		v.Objects++
-		v.Bytes += n
-		if agreement.CodeOf(err) == agreement.CodeDamaged {
-			v.Damaged++
-		} else if err != nil {
-			return err
-		}
-		if each != nil {
-			each(o, err)
-		}
+	if err == nil && unsound == nil {
+		err = k.totals(ctx)
+	}
+	if err == nil {
+		err = k.strays(ctx)
+	}
+	return k.found, errors.Join(append(k.errs, unsound, err)...)
+}
+
+// verification is one walk.
+type verification struct {
+	s    *Store
+	each func(Object, error)
+
+	mu    sync.Mutex // guards all below
+	found Verified
+	errs  []error // about rows, at most maxErrors
+}
+
+func (k *verification) bad(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.errs) < maxErrors {
+		k.errs = append(k.errs, err)
+	}
+}
+
+func (k *verification) note(o Object, bytes int64, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.found.Objects++
+	k.found.Bytes += bytes
+	if err != nil {
+		k.found.Damaged++
+	}
+	if k.each != nil {
+		k.each(o, err)
+	}
+}
+
+// objects reads all payloads, some at a time.
+func (k *verification) objects(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(4, runtime.GOMAXPROCS(0)))
+	err := k.s.eachObject(ctx, func(d described) error {
+		g.Go(func() error {
+			n, err := k.object(ctx, d)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case errors.Is(err, agreement.ErrNotFound): // purged meanwhile
+			case err == nil || agreement.CodeOf(err) == agreement.CodeDamaged:
+				k.note(d.Object, n, err)
+			default:
+				return err
+			}
+			return nil
+		})
 		return nil
 	})
-	if err == nil {
-		v.Strays, err = s.sweep(ctx)
+	if waited := g.Wait(); waited != nil {
+		return waited
 	}
-	return v, err
+	return err
 }
 
-// check reads an object whole.
-func (s *Store) check(ctx context.Context, o Object) (int64, error) {
-	if there, err := s.hasKey(contentKey(o.ContentHash, o.ID)); err != nil {
-		return 0, err
-	} else if !there {
-		return 0, s.quarantine(ctx, o.ID, agreement.Errorf(agreement.CodeDamaged, "object %s isn't listed under its content", o.ID))
+// object reads an object whole, and mends what is known of it elsewhere.
+func (k *verification) object(ctx context.Context, d described) (int64, error) {
+	if d.err != nil {
+		return 0, k.s.quarantine(d.ID, d.version, agreement.Errorf(agreement.CodeDamaged, "its description can't be read: %w", d.err))
 	}
-	r, err := s.payload(ctx, o, 0)
+	r, err := k.s.payload(ctx, d.Object, d.version, 0)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
-	return io.Copy(io.Discard, r)
+	n, err := drain(r)
+	if err != nil {
+		return n, err
+	}
+	if there, err := k.s.hasKey(quarantineKey(d.ID)); err != nil || !there {
+		return n, err
+	}
+	k.mended()
+	return n, k.s.lift(d.ID)
 }
 
-func (s *Store) hasKey(key []byte) (bool, error) {
-	err := s.view(func(txn *badger.Txn) error {
-		_, err := txn.Get(key)
-		return err
-	})
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return false, nil
+func (k *verification) mended() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.found.Mended++
+}
+
+// drain reads to the end.
+func drain(r io.Reader) (n int64, err error) {
+	b := make([]byte, 256<<10)
+	for {
+		m, err := r.Read(b)
+		n += int64(m)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
 	}
-	return err == nil, err
+}
+
+// described is an object as it is found: err says why its description can't be
+// read, and then only the ID is known.
+type described struct {
+	Object
+	version uint64
+	err     error
 }
 
 // eachObject calls fn for every object, damaged ones too.
-func (s *Store) eachObject(ctx context.Context, fn func(Object) error) error {
+func (s *Store) eachObject(ctx context.Context, fn func(described) error) error {
 	start := []byte{prefixObject}
 	for {
 		page, err := s.objectsFrom(start)
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		for _, o := range page {
-			if err := ctx.Err(); err != nil {
-				return err
+		for _, d := range page {
+			err := ctx.Err()
+			if err == nil {
+				err = s.goingOn()
 			}
-			if err := fn(o); err != nil {
+			if err == nil {
+				err = fn(d)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -98,151 +176,37 @@ func (s *Store) eachObject(ctx context.Context, fn func(Object) error) error {
 	}
 }
 
-func (s *Store) objectsFrom(start []byte) (page []Object, err error) {
+// goingOn ends what takes long when the store is about to be closed.
+func (s *Store) goingOn() error {
+	select {
+	case <-s.ending:
+		return storeError("going through the store", badger.ErrDBClosed)
+	default:
+		return nil
+	}
+}
+
+// objectsFrom reads a page of descriptions, of some megabytes at most.
+func (s *Store) objectsFrom(start []byte) (page []described, err error) {
+	const most = 4 << 20
+	size := 0
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixObject}, start, true, func(_ []byte, item *badger.Item) (bool, error) {
-			err := item.Value(func(b []byte) error {
-				o, err := decodeObject(b)
-				page = append(page, o)
-				return err
-			})
-			return len(page) < MaxPage, err
+		return scan(txn, []byte{prefixObject}, start, func(key []byte, r row) (bool, error) {
+			id, err := lastHash(key)
+			if err != nil {
+				return false, err
+			}
+			d := described{version: r.item.Version()}
+			if d.Object, err = describedBy(id, r); errors.Is(err, errDecode) {
+				d.Object, d.err, err = Object{ID: id}, err, nil
+			}
+			page = append(page, d)
+			size += len(d.Header)
+			return len(page) < pageSize && size < most, err
 		})
 	})
 	if err != nil {
 		return nil, readError(err, "the objects")
 	}
 	return page, nil
-}
-
-// sweep removes what belongs to nothing: payloads without an object, what was
-// purged but for its payload, and what unfinished puts left.
-func (s *Store) sweep(ctx context.Context) (strays int64, err error) {
-	marks, err := s.keys([]byte{prefixPutting}, MaxPage)
-	if err != nil {
-		return 0, err
-	}
-	for _, k := range marks {
-		id, err := lastHash(k)
-		if err != nil {
-			return strays, err
-		}
-		if err := s.sweepOne(ctx, id); err != nil {
-			return strays, err
-		}
-		strays++
-	}
-	if err := s.home.Sweep(ctx); err != nil {
-		return strays, err
-	}
-	var lost []agreement.Hash
-	err = s.home.List(ctx, func(id agreement.Hash, _ int64, modified time.Time) error {
-		if there, err := s.hasKey(objectKey(id)); err != nil || there || time.Since(modified) < strayAge {
-			return err
-		}
-		lost = append(lost, id)
-		return nil
-	})
-	for _, id := range lost {
-		err = errors.Join(err, s.sweepOne(ctx, id))
-		strays++
-	}
-	return strays, err
-}
-
-// strayAge is how old a payload without an object must be to be a stray: a
-// put makes the object right after the payload.
-const strayAge = time.Hour
-
-// sweepOne removes a payload unless somebody puts or purges it just now, or
-// it has an object again.
-func (s *Store) sweepOne(ctx context.Context, id agreement.Hash) error {
-	if !s.puts.tryEnter(id) {
-		return nil
-	}
-	defer s.puts.leave(id)
-	if there, err := s.hasKey(objectKey(id)); err != nil {
-		return err
-	} else if !there {
-		if err := s.home.Remove(ctx, id); err != nil {
-			return err
-		}
-	}
-	return s.remove(puttingKey(id))
-}
-
-// Stats says what takes the space.
-type Stats struct {
-	Objects     int64
-	Bytes       int64            // of payloads
-	Large       int64            // objects whose payload lies in the home
-	Holders     map[string]Share // by the kind of reference that objects were put for
-	Unheld      int64            // objects that nothing keeps
-	Quarantined int64
-	Tombstones  int64
-	Tables      int64 // bytes of Badger's tables
-	ValueLog    int64 // bytes
-	Home        int64 // bytes
-	Free        int64 // bytes of the file system; −1: unknown
-	Budget      int64 // bytes; 0: none
-	Reserve     int64 // bytes
-}
-
-// Share is a part of the objects.
-type Share struct{ Objects, Bytes int64 }
-
-// Stats walks over all descriptions of objects; it takes seconds for a million.
-func (s *Store) Stats(ctx context.Context) (st Stats, err error) {
-	st = Stats{Holders: map[string]Share{}, Budget: s.budget, Reserve: s.reserve}
-	err = s.eachObject(ctx, func(o Object) error {
-		st.Objects++
-		st.Bytes += o.SealedSize
-		if o.SealedSize > smallPayload {
-			st.Large++
-		}
-		kind := holderKind(o.Owner)
-		share := st.Holders[kind]
-		share.Objects++
-		share.Bytes += o.SealedSize
-		st.Holders[kind] = share
-		return nil
-	})
-	if err != nil {
-		return st, err
-	}
-	for prefix, n := range map[byte]*int64{prefixUnheld: &st.Unheld, prefixQuarantine: &st.Quarantined, prefixTombstone: &st.Tombstones} {
-		if *n, err = s.countKeys(prefix); err != nil {
-			return st, err
-		}
-	}
-	u, err := s.home.Usage(ctx)
-	if err != nil {
-		return st, err
-	}
-	st.Home, st.Free = u.Bytes, u.Free
-	return st, s.shared(func() error { st.Tables, st.ValueLog = s.db.Size(); return nil })
-}
-
-// holderKind is the name of a reference up to what makes it one of many.
-func holderKind(name string) string {
-	if i := slices.Index([]byte(name), ':'); i > 0 {
-		return name[:i]
-	}
-	if _, err := agreement.ParseUUID(name); err == nil {
-		return "agreement"
-	}
-	return name
-}
-
-func (s *Store) countKeys(prefix byte) (n int64, err error) {
-	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefix}, nil, false, func([]byte, *badger.Item) (bool, error) {
-			n++
-			return true, nil
-		})
-	})
-	if err != nil {
-		return 0, storeError("counting", err)
-	}
-	return n, nil
 }

@@ -55,9 +55,9 @@ func (s *Store) Vetting(contract agreement.Hash) (v Vetting, err error) {
 func (s *Store) Vettings() ([]Vetting, error) {
 	var all []Vetting
 	err := s.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixVetting}, nil, true, func(_ []byte, item *badger.Item) (bool, error) {
+		return scan(txn, []byte{prefixVetting}, nil, func(_ []byte, item row) (bool, error) {
 			var v Vetting
-			err := item.Value(func(b []byte) (err error) { v, err = decodeVetting(b); return err })
+			err := item.value(func(b []byte) (err error) { v, err = decodeVetting(b); return err })
 			all = append(all, v)
 			return len(all) < MaxPage, err
 		})

@@ -1,0 +1,252 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
+)
+
+// Names of Badger's files.
+const (
+	manifestFile = badger.ManifestFilename
+	registryFile = badger.KeyRegistryFileName
+	discardFile  = "DISCARD"
+	tableExt     = ".sst"
+	memoryExt    = ".mem"
+	valueExt     = ".vlog"
+)
+
+// orphanDir is where tables go that the manifest doesn't list. Badger would
+// delete them: what a crash left, but also everything there is when the
+// manifest has lost its end. The directory is removed once the store proves to
+// have all that was acknowledged.
+const orphanDir = "orphans"
+
+// inspect looks at Badger's files before Badger does, so that damage is an
+// error: Badger makes a new, empty database where the manifest is missing,
+// deletes tables that the manifest doesn't list, and ends the process over
+// tables whose ends make no sense. It reads all tables.
+func inspect(settings badger.Options) error {
+	lock, err := lockDir(settings.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }() // gives the lock to Badger; nothing was written
+	files, err := listFiles(settings.Dir)
+	if err != nil {
+		return err
+	}
+	if err := checkDescriptors(len(files.tables) + len(files.logs)); err != nil {
+		return err
+	}
+	if !files.manifest {
+		if files.registry || len(files.tables)+len(files.logs) > 0 {
+			return fmt.Errorf("%w: %s is missing", errBadFiles, manifestFile)
+		}
+		return nil // a new one
+	}
+	if err := checkRegistry(filepath.Join(settings.Dir, registryFile)); err != nil {
+		return err
+	}
+	if err := checkDiscard(settings.Dir, files.values); err != nil {
+		return err
+	}
+	return checkTables(settings, files)
+}
+
+// badgerFiles is what there is in the directory.
+type badgerFiles struct {
+	manifest, registry bool
+	tables             []uint64         // numbers
+	logs               []string         // names, of memtables and values
+	values             map[uint64]int64 // number to size
+}
+
+// listFiles also deletes log files of no length. Badger leaves one when it is
+// killed between making a file and filling it, or between emptying and
+// deleting it, and then refuses to open (dgraph-io/badger #2207).
+func listFiles(dir string) (f badgerFiles, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return f, err
+	}
+	f.values = map[uint64]int64{}
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		number, bad := strconv.ParseUint(strings.TrimSuffix(e.Name(), ext), 10, 32)
+		switch {
+		case e.Name() == manifestFile:
+			f.manifest = true
+		case e.Name() == registryFile:
+			f.registry = true
+		case ext == tableExt && bad == nil:
+			f.tables = append(f.tables, number)
+		case ext == memoryExt || ext == valueExt:
+			info, err := e.Info()
+			if err != nil {
+				return f, err
+			}
+			if info.Size() == 0 {
+				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+					return f, err
+				}
+				continue
+			}
+			f.logs = append(f.logs, e.Name())
+			if ext == valueExt {
+				f.values[number] = info.Size()
+			}
+		}
+	}
+	return f, nil
+}
+
+// spareDescriptors is how many files a store may have to open beyond those
+// that it has.
+const spareDescriptors = 64
+
+// checkDescriptors makes sure that all files can be open at once: Badger ends
+// the process where some of them can't be.
+func checkDescriptors(files int) error {
+	limit, used, ok := descriptors()
+	if ok && files+spareDescriptors > limit-used {
+		return fmt.Errorf("%w: the store needs %d, and %d of %d are in use", errDescriptors, files+spareDescriptors, used, limit)
+	}
+	return nil
+}
+
+// checkRegistry makes sure that the keys in KEYREGISTRY have the lengths that
+// they are said to have: Badger allocates what it reads there.
+func checkRegistry(path string) error {
+	const (
+		head = 16 + len("Hello Badger") // initialisation vector and a text
+		most = 1 << 20
+	)
+	b, err := readSmall(path, most)
+	if err != nil {
+		return err
+	}
+	if len(b) < head {
+		return fmt.Errorf("%w: %s has %d bytes", errBadFiles, registryFile, len(b))
+	}
+	for b = b[head:]; len(b) > 0; {
+		if len(b) < 8 || uint64(len(b)-8) < uint64(binary.BigEndian.Uint32(b)) {
+			return fmt.Errorf("%w: %s ends in the middle of a key", errBadFiles, registryFile)
+		}
+		b = b[8+binary.BigEndian.Uint32(b):]
+	}
+	return nil
+}
+
+func readSmall(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > most {
+		return nil, fmt.Errorf("%w: %s has %d bytes", errBadFiles, filepath.Base(path), info.Size())
+	}
+	return os.ReadFile(path)
+}
+
+// checkDiscard deletes Badger's statistics of dead values when they make no
+// sense: they are found out again, while Badger would search them for ever.
+func checkDiscard(dir string, values map[uint64]int64) error {
+	const slot, least, most = 16, 1 << 20, 64 << 20
+	path := filepath.Join(dir, discardFile)
+	b, err := readSmall(path, most)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, errBadFiles) {
+		return err
+	}
+	if err == nil && len(b) >= least && len(b)%slot == 0 && plausible(b, values) {
+		return nil
+	}
+	return os.Remove(path)
+}
+
+// plausible reports whether each slot up to the first empty one has a file
+// number of its own, and no more bytes than the file could have had.
+func plausible(b []byte, values map[uint64]int64) bool {
+	seen := map[uint64]bool{}
+	for ; len(b) > 0; b = b[16:] {
+		number, dead := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+		if number == 0 {
+			return true
+		}
+		if _, there := values[number]; seen[number] || number > 1<<32-1 || there && dead > 4*valueLogFileSize {
+			return false
+		}
+		seen[number] = true
+	}
+	return false
+}
+
+// checkTables reads all tables that the manifest lists, and sets aside those
+// that it doesn't.
+func checkTables(settings badger.Options, files badgerFiles) error {
+	manifest, err := readManifest(settings)
+	if err != nil {
+		return err
+	}
+	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{
+		Dir: settings.Dir, ReadOnly: true, EncryptionKey: settings.EncryptionKey,
+	})
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(2)
+	for number, t := range manifest.Tables {
+		path := tablePath(settings.Dir, number)
+		if !slices.Contains(files.tables, number) {
+			return fmt.Errorf("%w: %s is missing", errBadFiles, filepath.Base(path))
+		}
+		g.Go(func() error { return guarded(func() error { return checkTable(path, t, registry) }) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, number := range files.tables {
+		if _, listed := manifest.Tables[number]; listed {
+			continue
+		}
+		if err := setAside(settings.Dir, filepath.Base(tablePath(settings.Dir, number))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readManifest(settings badger.Options) (badger.Manifest, error) {
+	f, err := os.Open(filepath.Join(settings.Dir, manifestFile))
+	if err != nil {
+		return badger.Manifest{}, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	m, _, err := badger.ReplayManifestFile(f, 0, settings)
+	return m, err
+}
+
+func tablePath(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%06d%s", number, tableExt))
+}
+
+// setAside moves a table to the directory of orphans.
+func setAside(dir, name string) error {
+	if err := os.MkdirAll(filepath.Join(dir, orphanDir), 0o700); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(dir, name), filepath.Join(dir, orphanDir, name))
+}

@@ -1,0 +1,28 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd
+
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// lockDir takes Badger's own lock on the directory, until the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errInUse
+	} else {
+		err = fmt.Errorf("locking the directory: %w", err)
+	}
+	return nil, errors.Join(err, f.Close())
+}

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// discardRatio is how much of a file of the value log is dead when it is
+// rewritten.
+const discardRatio = 0.5
+
+// collectValues has Badger rewrite files of the value log that are dead for
+// the most part. Badger takes the first entry that makes no sense for the end
+// of a file, and deletes what follows; so the file is read before.
+func (s *Store) collectValues(ctx context.Context) error {
+	for ctx.Err() == nil {
+		name, err := s.rewrittenNext()
+		if err != nil || name == "" {
+			return err
+		}
+		if err := checkLog(filepath.Join(s.dir, name)); err != nil {
+			return agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
+				WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
+		}
+		err = s.shared(func() error { return s.db.RunValueLogGC(discardRatio) })
+		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+			return nil
+		}
+		if err != nil {
+			return storeError("rewriting the value log", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// rewrittenNext returns the name of the file that Badger would rewrite, from
+// the same statistics; empty if there is none.
+func (s *Store) rewrittenNext() (string, error) {
+	files, err := listFiles(s.dir)
+	if err != nil {
+		return "", storeError("listing the value log", err)
+	}
+	b, err := readSmall(filepath.Join(s.dir, discardFile), 64<<20)
+	if err != nil {
+		return "", storeError("reading the statistics of the value log", err)
+	}
+	active := uint64(0)
+	for n := range files.values {
+		active = max(active, n)
+	}
+	number, most := uint64(0), uint64(0)
+	for ; len(b) >= 16; b = b[16:] {
+		n, dead := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+		if n == 0 {
+			break
+		}
+		if _, there := files.values[n]; there && dead > most {
+			number, most = n, dead
+		}
+	}
+	if number == 0 || number == active || float64(most) < discardRatio*float64(files.values[number]) {
+		return "", nil
+	}
+	return fmt.Sprintf("%06d%s", number, valueExt), nil
+}
+
+// checkLog reads a file of the value log that isn't written to any more, and
+// checks every entry against its checksum, up to the end.
+func checkLog(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read
+	r := &logReader{in: bufio.NewReaderSize(f, 256<<10)}
+	const head = 20 // number of the key, initialisation vector
+	if _, err := r.in.Discard(head); err != nil {
+		return fmt.Errorf("%w: %s is cut short", errBadFiles, filepath.Base(path))
+	}
+	for at := int64(head); ; at += r.size {
+		err := r.next()
+		if errors.Is(err, io.EOF) && r.size == 0 {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s at byte %d: %w", errBadFiles, filepath.Base(path), at, err)
+		}
+	}
+}
+
+// logReader reads entries of a log: two bytes of flags, the lengths of key and
+// value and a time as varints, key and value, and their CRC-32C.
+type logReader struct {
+	in   *bufio.Reader
+	size int64 // read of the entry
+	sum  uint32
+}
+
+// ReadByte reads a byte of the entry's head.
+func (r *logReader) ReadByte() (byte, error) {
+	b, err := r.in.ReadByte()
+	if err == nil {
+		r.size++
+		r.sum = crc32.Update(r.sum, castagnoli, []byte{b})
+	}
+	return b, err
+}
+
+func (r *logReader) next() error {
+	const most = maxBatchBytes // of a key and its value
+	r.size, r.sum = 0, 0
+	var head [3]uint64
+	for range 2 {
+		if _, err := r.ReadByte(); err != nil {
+			return err
+		}
+	}
+	for i := range head {
+		var err error
+		if head[i], err = binary.ReadUvarint(r); err != nil {
+			return err
+		}
+	}
+	if head[0] == 0 || head[0] > most || head[1] > most {
+		return errors.New("its lengths make no sense")
+	}
+	if err := r.skip(int64(head[0] + head[1])); err != nil { //nolint:gosec // both are bounded
+		return err
+	}
+	var sum [checksumSize]byte
+	if _, err := io.ReadFull(r.in, sum[:]); err != nil {
+		return err
+	}
+	r.size += checksumSize
+	if binary.BigEndian.Uint32(sum[:]) != r.sum {
+		return errors.New("its checksum is another")
+	}
+	return nil
+}
+
+// skip reads bytes for their checksum only.
+func (r *logReader) skip(n int64) error {
+	for n > 0 {
+		b, err := r.in.Peek(int(min(n, int64(r.in.Size()))))
+		if err != nil {
+			return io.ErrUnexpectedEOF
+		}
+		r.sum = crc32.Update(r.sum, castagnoli, b)
+		n -= int64(len(b))
+		r.size += int64(len(b))
+		if _, err := r.in.Discard(len(b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
