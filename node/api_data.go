@@ -90,12 +90,15 @@ type objectAPI struct{ n *Node }
 // PutObject seals content for this affiliate alone; a proposal that names it
 // seals it to the parties.
 func (a objectAPI) PutObject(ctx context.Context, in *connect.ClientStream[affiliatev1.PutObjectRequest]) (*connect.Response[affiliatev1.PutObjectResponse], error) {
+	if err := a.n.store.Room(ctx); err != nil {
+		return nil, err
+	}
 	content := &putStream{in: in}
 	mediaType, err := content.begin()
 	if err != nil {
 		return nil, err
 	}
-	ref, err := a.n.sealFrom(ctx, content, mediaType, "put", []string{a.n.ring.Address()}, nil)
+	ref, err := a.n.sealFrom(ctx, content, mediaType, refPut, []string{a.n.ring.Address()}, nil)
 	if err != nil {
 		return nil, err
 	}
