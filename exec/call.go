@@ -140,8 +140,11 @@ type logBuffer struct {
 const lineCost = 16
 
 func (l *logBuffer) add(line string) {
+	if l.full {
+		return
+	}
 	line = cleanText(line, maxLogLine)
-	if l.full || len(line)+lineCost > l.left {
+	if len(line)+lineCost > l.left {
 		l.full = true
 		return
 	}
