@@ -40,6 +40,12 @@ const (
 	CodeSchema      = "SCHEMA"         // a JSON record doesn't fit the manifest's schema
 )
 
+// engineCodes are those codes: a contract can't fail with one of them by
+// itself, so that they are to be believed.
+func engineCodes() []string {
+	return []string{CodeTrap, CodeOutOfFuel, CodeCallDepth, CodeMemoryLimit, CodeOutputLimit, CodeNoOutput, CodeBadOutput, CodeSchema}
+}
+
 // Config sets an engine's limits; zero values take the defaults. None of them
 // decides a result: a contract whose manifest may need more memory, output or
 // fuel than a node grants is refused when it is loaded.
