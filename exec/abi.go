@@ -36,6 +36,7 @@ const maxValueName = 256
 const (
 	costHostCall = 128 // of every call
 	costByte     = 4   // of every byte that is logged or drawn at random
+	costVector   = 32  // of every part of what fd_write writes
 	// Bytes that are copied cost a unit for every 8.
 	copyShift = 3
 )

@@ -104,9 +104,10 @@ func (c *call) end(code, format string, args ...any) {
 }
 
 // cleanCode takes a contract's code if it is one: capitals, digits and
-// underscores. Another becomes contract.CodeError, and stays in the message.
+// underscores, and none of the engine's. Another becomes contract.CodeError,
+// and stays in the message.
 func cleanCode(code, message string) (string, string) {
-	ok := code != "" && len(code) <= maxCode && code[0] >= 'A' && code[0] <= 'Z' &&
+	ok := code != "" && !slices.Contains(engineCodes(), code) && len(code) <= maxCode && code[0] >= 'A' && code[0] <= 'Z' &&
 		strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 	if ok {
 		return code, message
@@ -140,8 +141,11 @@ type logBuffer struct {
 const lineCost = 16
 
 func (l *logBuffer) add(line string) {
+	if l.full {
+		return
+	}
 	line = cleanText(line, maxLogLine)
-	if l.full || len(line)+lineCost > l.left {
+	if len(line)+lineCost > l.left {
 		l.full = true
 		return
 	}

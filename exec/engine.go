@@ -205,7 +205,7 @@ func (e *Engine) describe(ctx context.Context, m *loadedModule) (*Contract, erro
 	if err != nil {
 		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: %w", err)
 	}
-	if begins := int64(m.start.image.size); manifest.MemoryLimit() < begins { //nolint:gosec // at most 4 GiB
+	if begins := int64(m.start.size); manifest.MemoryLimit() < begins { //nolint:gosec // at most 4 GiB
 		return nil, agreement.Errorf(agreement.CodeBadManifest, "the contract's manifest is refused: limits: memory is %d bytes, and the module begins with %d", manifest.MemoryLimit(), begins)
 	}
 	schemas, err := compileSchemas(manifest)
@@ -283,8 +283,8 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	if err := e.precompile(ctx, hash, p.Code); err != nil {
 		return nil, err
 	}
-	e.makeRoom(ctx, int64(len(wasm)))
-	m := &loadedModule{hash: hash, mutable: p.Mutable, size: int64(len(wasm))}
+	e.makeRoom(ctx, loadedSize(len(wasm), 0))
+	m := &loadedModule{hash: hash, mutable: p.Mutable}
 	if m.compiled, err = e.compiled(ctx, r, hash, p.Code); err != nil {
 		return nil, err
 	}
@@ -292,6 +292,7 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 		m.close(ctx)
 		return nil, err
 	}
+	m.size = loadedSize(len(wasm), m.start.image.size)
 	debug.FreeOSMemory() // compiling leaves much more garbage than anything else here
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -21,10 +21,10 @@ const (
 	DefaultLogLimit    = 64 << 10         // bytes of one function's log
 	DefaultTimeout     = 10 * time.Second // of one function
 	DefaultWorkers     = 2                // runs at once
-	// LoadedLimit bounds the modules that stay compiled in memory, in bytes
-	// of WebAssembly: one contract of stock Go, or many of C. Each takes about six times
-	// its size, and comes back from the cache in a tenth of a second.
-	LoadedLimit = 6 << 20
+	// LoadedLimit bounds what the modules take that stay compiled in memory, in bytes:
+	// one contract of stock Go takes 25 MB, one of C less than one, and many
+	// stay. The others come back from the cache in a tenth of a second.
+	LoadedLimit = 44 << 20
 )
 
 // Codes of a FAIL that the engine gives, where the contract gives none. They
@@ -39,6 +39,12 @@ const (
 	CodeBadOutput   = "BAD_OUTPUT"     // a JSON record isn't JSON that can be canonical
 	CodeSchema      = "SCHEMA"         // a JSON record doesn't fit the manifest's schema
 )
+
+// engineCodes are those codes: a contract can't fail with one of them by
+// itself, so that they are to be believed.
+func engineCodes() []string {
+	return []string{CodeTrap, CodeOutOfFuel, CodeCallDepth, CodeMemoryLimit, CodeOutputLimit, CodeNoOutput, CodeBadOutput, CodeSchema}
+}
 
 // Config sets an engine's limits; zero values take the defaults. None of them
 // decides a result: a contract whose manifest may need more memory, output or

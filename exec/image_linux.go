@@ -81,6 +81,15 @@ func (i *image) reset(space []byte) error {
 	return nil
 }
 
+// clearPages makes memory beyond an image zero again, as it was when it was
+// reserved.
+func clearPages(space []byte) error {
+	if len(space) == 0 {
+		return nil
+	}
+	return unix.Madvise(space, unix.MADV_DONTNEED)
+}
+
 // span is a part of a memory, in bytes.
 type span struct{ from, to int }
 

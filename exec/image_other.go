@@ -26,4 +26,6 @@ const canReset = false
 
 func (i *image) reset([]byte) error { return errors.ErrUnsupported }
 
+func clearPages([]byte) error { return errors.ErrUnsupported }
+
 func (i *image) close() {}

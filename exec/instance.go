@@ -26,8 +26,10 @@ type instance struct {
 
 // snapshot is what instances of a module begin with.
 type snapshot struct {
-	image   *image
-	globals []uint64 // values of the mutable globals; nil: as the module has them
+	size    uint64           // of the memory, bytes
+	image   *image           // of its beginning; the rest is zero
+	data    []module.Segment // that the image doesn't hold
+	globals []uint64         // values of the mutable globals; nil: as the module has them
 	// random and waited are the random stream and the monotonic clock, as
 	// initialising left them.
 	random randomStream
@@ -50,11 +52,14 @@ func (s *snapshot) instantiate(ctx context.Context, r wazero.Runtime, compiled w
 		memory.release()
 		return nil, fmt.Errorf("making an instance: %w", firstLine(err))
 	}
-	if more := s.image.size - uint64(i.module.Memory().Size()); more > 0 {
+	if more := s.size - uint64(i.module.Memory().Size()); more > 0 {
 		if _, ok := i.module.Memory().Grow(uint32(more / module.PageSize)); !ok { //nolint:gosec // at most 65,536
 			i.close(ctx)
-			return nil, fmt.Errorf("an instance's memory doesn't grow to the %d bytes that it begins with", s.image.size)
+			return nil, fmt.Errorf("an instance's memory doesn't grow to the %d bytes that it begins with", s.size)
 		}
+	}
+	for _, d := range s.data {
+		i.module.Memory().Write(d.Offset, d.Bytes)
 	}
 	global := func(name string) api.MutableGlobal {
 		g, _ := i.module.ExportedGlobal(name).(api.MutableGlobal)
@@ -78,7 +83,7 @@ func (i *instance) restore(s *snapshot) {
 // reset takes an instance that was used back to the snapshot. One whose memory
 // has grown, or that can't be taken back, must be closed.
 func (i *instance) reset(s *snapshot) bool {
-	if !canReset || !s.initialised || i.memory.used != s.image.size || s.image.reset(i.memory.space) != nil {
+	if !canReset || !s.initialised || i.memory.used != s.size || s.image.reset(i.memory.space) != nil || clearPages(i.memory.space[s.image.size:s.size]) != nil {
 		return false
 	}
 	i.memory.denied = false
@@ -91,16 +96,16 @@ func (i *instance) close(ctx context.Context) {
 	i.memory.release()
 }
 
-// take makes the snapshot of an instance as it is. c is the call that
-// initialised it.
+// take makes the snapshot of an instance as it is, or none if it would be too
+// large. c is the call that initialised it.
 func (i *instance) take(c *call) (*snapshot, error) {
 	size := i.module.Memory().Size()
 	memory, _ := i.module.Memory().Read(0, size)
-	image, err := imageOf(memory)
-	if err != nil {
+	image, ok, err := imageOf(memory)
+	if err != nil || !ok {
 		return nil, err
 	}
-	s := &snapshot{image: image, random: c.random, waited: c.waited, initialised: true}
+	s := &snapshot{size: uint64(size), image: image, random: c.random, waited: c.waited, initialised: true}
 	for _, g := range i.globals {
 		s.globals = append(s.globals, g.Get())
 	}
@@ -137,11 +142,14 @@ func (i *instance) tooDeep() bool { return int32(i.depth.Get()) < 0 } //nolint:g
 // in memory, and _initialize done, if a snapshot can hold what that leaves. A
 // module that fails at it is refused: it would fail in every run.
 func (e *Engine) initialise(ctx context.Context, r wazero.Runtime, m *loadedModule, p *module.Prepared) error {
-	first, err := firstImage(p)
+	first, whole, err := firstImage(p)
 	if err != nil {
 		return err
 	}
-	m.start = &snapshot{image: first, random: newRandomStream(m.hash)}
+	m.start = &snapshot{size: uint64(p.MemoryPages) * module.PageSize, image: first, random: newRandomStream(m.hash)}
+	if !whole {
+		m.start.data = p.Data
+	}
 	if p.Passive {
 		return nil
 	}
@@ -157,7 +165,7 @@ func (e *Engine) initialise(ctx context.Context, r wazero.Runtime, m *loadedModu
 		return refused("the module can't initialise itself: %s: %s", failure.Code, failure.Message)
 	}
 	s, err := i.take(c)
-	if err != nil {
+	if err != nil || s == nil {
 		return err
 	}
 	first.close()

@@ -24,7 +24,7 @@ type loadedModule struct {
 	start    *snapshot   // what its instances begin with
 	contract *Contract   // once it has described itself
 	idle     []*instance // of runs that are over, as the snapshot has them
-	size     int64       // bytes of WebAssembly
+	size     int64       // bytes that it takes
 	users    int         // runs that need it now
 	used     uint64      // when it was last asked for, in requests
 }
@@ -36,6 +36,13 @@ type loadedModules struct {
 	limit    int64
 	size     int64
 	requests uint64
+}
+
+// loadedSize is what a module takes while it is loaded, in bytes: native code
+// and what the engine knows of it, its image, and open files, mappings and
+// address space, of which a system has so many.
+func loadedSize(wasm int, image uint64) int64 {
+	return 6*int64(wasm) + int64(image) + 256<<10 //nolint:gosec // at most maxImage
 }
 
 // find returns a module and makes the caller one of its users.
@@ -78,6 +85,28 @@ func (m *loadedModule) close(ctx context.Context) {
 		m.start.image.close()
 	}
 	_ = m.compiled.Close(ctx) // frees memory; it has no way to fail
+}
+
+// maxIdle bounds the instances of all modules that wait for their next run.
+// Each may hold maxDirty pages.
+const maxIdle = 4
+
+// keep has an instance wait for the module's next run. It returns one that has
+// to give way, if there is one.
+func (l *loadedModules) keep(m *loadedModule, i *instance) *instance {
+	m.idle = append(m.idle, i)
+	idle, oldest := 0, m
+	for _, other := range l.byHash {
+		if idle += len(other.idle); len(other.idle) > 0 && other.used < oldest.used {
+			oldest = other
+		}
+	}
+	if idle <= maxIdle {
+		return nil
+	}
+	first := oldest.idle[0]
+	oldest.idle = oldest.idle[1:]
+	return first
 }
 
 func (l *loadedModules) oldest() (agreement.Hash, *loadedModule) {

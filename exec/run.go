@@ -210,16 +210,25 @@ func (e *Engine) invoke(ctx context.Context, m *loadedModule, c *call, l limits,
 
 // instance takes an instance that is idle, or makes one.
 func (e *Engine) instance(ctx context.Context, r wazero.Runtime, m *loadedModule, memoryLimit int64) (*instance, error) {
-	e.mu.Lock()
-	for n, i := range m.idle {
+	if i := e.idle(m); i != nil {
 		if i.memory.limit == uint64(memoryLimit) { //nolint:gosec // a limit is never negative
-			m.idle = append(m.idle[:n], m.idle[n+1:]...)
-			e.mu.Unlock()
 			return i, nil
 		}
+		i.close(ctx) // describe's, which has the default limit
 	}
-	e.mu.Unlock()
 	return m.start.instantiate(ctx, r, m.compiled, m.mutable, memoryLimit)
+}
+
+func (e *Engine) idle(m *loadedModule) *instance {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	last := len(m.idle) - 1
+	if last < 0 {
+		return nil
+	}
+	i := m.idle[last]
+	m.idle = m.idle[:last]
+	return i
 }
 
 // giveBack keeps an instance for the next run, as the snapshot has it, or
@@ -227,11 +236,12 @@ func (e *Engine) instance(ctx context.Context, r wazero.Runtime, m *loadedModule
 func (e *Engine) giveBack(ctx context.Context, m *loadedModule, i *instance, keep bool) {
 	if keep && i.reset(m.start) {
 		e.mu.Lock()
-		m.idle = append(m.idle, i)
+		i = e.loaded.keep(m, i)
 		e.mu.Unlock()
-		return
 	}
-	i.close(ctx)
+	if i != nil {
+		i.close(ctx)
+	}
 }
 
 // result says what the end of a call means. Only what every party's engine

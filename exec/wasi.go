@@ -173,6 +173,7 @@ func wasiWrite(c *call, m api.Memory, a []uint64) uint64 {
 	if uint32(a[2]) > maxVectors { //nolint:gosec // i32 argument
 		return errnoInvalid
 	}
+	c.charge(uint64(uint32(a[2])) * costVector) //nolint:gosec // i32 argument
 	total := uint64(0)
 	for v := view(m, a[1], 8*a[2]); len(v) > 0; v = v[8:] {
 		part := view(m, uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[4:])))

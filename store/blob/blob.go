@@ -39,7 +39,7 @@ type Home interface {
 	Sweep(ctx context.Context) error
 
 	// Usage says how much room is taken. Its first call goes through the
-	// whole list.
+	// whole list, while nothing can be committed or removed.
 	Usage(ctx context.Context) (Usage, error)
 
 	// Close frees the home. Writers and readers have to be closed before.
