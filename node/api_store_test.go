@@ -250,3 +250,20 @@ func spoilPayload(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// One walk over everything at a time keeps the disk busy.
+func TestOneWalkOverTheStoreAtATime(t *testing.T) {
+	t.Parallel()
+	a := newStoreAPI(nil)
+	end, err := a.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.begin(); agreement.CodeOf(err) != agreement.CodeInUse {
+		t.Errorf("a second one: %v", err)
+	}
+	end()
+	if _, err := a.begin(); err != nil {
+		t.Errorf("after the first: %v", err)
+	}
+}
