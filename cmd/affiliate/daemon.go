@@ -39,6 +39,9 @@ const (
 // engineClose is how long a running contract may keep the engine open.
 const engineClose = 5 * time.Second
 
+// bucketOpen is how long a bucket may take to say that it can be used.
+const bucketOpen = time.Minute
+
 // daemon is the parts of one node, opened, and how to close them.
 type daemon struct {
 	cfg     config.Config
@@ -116,8 +119,13 @@ func (d *daemon) openPayloads() (blob.Home, error) {
 	if d.cfg.Store.Payloads == "" {
 		return nil, nil
 	}
-	return nil, agreement.Errorf(agreement.CodeBadRequest, "this version keeps payloads in files only").
-		WithHint("leave store.payloads empty in %s", config.FileName)
+	ctx, cancel := context.WithTimeout(context.Background(), bucketOpen) // nothing runs yet that could be told to stop
+	defer cancel()
+	home, err := blob.Bucket(ctx, d.cfg.Store.Payloads, blob.BucketOptions{Owner: d.ring.Address()})
+	if err != nil {
+		return nil, fmt.Errorf("opening store.payloads: %w", err)
+	}
+	return home, nil
 }
 
 func (d *daemon) openIndex() (err error) {
