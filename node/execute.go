@@ -344,8 +344,8 @@ func (n *Node) fetchModule(ctx context.Context, t *terms, audience []string) err
 	if err != nil && !errors.Is(err, agreement.ErrNotFound) {
 		return err
 	}
-	have, err := n.store.ObjectsByContent(module)
-	if err == nil && len(have) == 0 {
+	have, err := n.holdHeld(ctx, module, n.ring.Address(), contractOwner(t.contract))
+	if err == nil && !have {
 		err = n.obtain(ctx, t.Proposer, t.Module, contractOwner(t.contract), audience)
 	}
 	return err

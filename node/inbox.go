@@ -259,16 +259,12 @@ func (n *Node) dispatch(ctx context.Context, m *affiliatev1.Message, mailID agre
 }
 
 // takeProposal stores what comes with a proposal, then starts the agreement.
-func (n *Node) takeProposal(ctx context.Context, m *affiliatev1.Message, p *affiliatev1.Proposal, mailID agreement.Hash) (err error) {
+func (n *Node) takeProposal(ctx context.Context, m *affiliatev1.Message, p *affiliatev1.Proposal, mailID agreement.Hash) error {
 	t, err := n.checkProposal(m, p)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil && !mayPass(err) {
-			n.abandon(ctx, t.id)
-		}
-	}()
+	defer n.drafting(ctx, t.id)()
 	if err := n.takeInline(ctx, &t, p.Objects); err != nil {
 		return err
 	}
@@ -317,7 +313,7 @@ func (n *Node) takeInline(ctx context.Context, t *terms, objects []*affiliatev1.
 		if !named || len(o.Header) > maxHeader {
 			return agreement.Errorf(agreement.CodeBadMessage, "the proposal carries an object that its terms don't name")
 		}
-		have, err := n.held(r.content, t.Proposer)
+		have, err := n.holdHeld(ctx, r.content, t.Proposer, t.id.String())
 		if err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ type Node struct {
 	tracing    chan struct{} // one place: a trace takes memory, and of the places to execute it leaves the others
 	repairs    *repairs
 	rotations  *rotations
+	drafts     drafts
 	announcing sync.Mutex    // one list of vetted contracts at a time
 	lastBlock  time.Time     // when takeBlock was last called
 	following  chan struct{} // closed when it is known from which block on the chain is followed
@@ -86,7 +87,7 @@ func New(cfg Config, network p2p.Config, d Deps) (*Node, error) {
 		log: d.Log, started: time.Now(),
 		timers: newTimers(), reach: newReach(), claims: newClaims(), contracts: newContractCache(),
 		tracing: make(chan struct{}, 1), following: make(chan struct{}),
-		repairs: newRepairs(), rotations: newRotations(),
+		repairs: newRepairs(), rotations: newRotations(), drafts: drafts{count: map[agreement.ID]int{}},
 	}
 	n.store.SignTombstones(n.tombstone)
 	n.queue = newQueue(n.carryOut)

@@ -279,12 +279,23 @@ func containsAll(have, want []string) bool {
 	return true
 }
 
-// held reports whether this node has a content in a sealing that the reader may
-// open. To know its hash isn't enough: the proposer's contract gets to see the
-// content, and what comes of that is told to the proposer.
-func (n *Node) held(content agreement.Hash, reader string) (bool, error) {
+// holdHeld keeps a content for one more owner, if this node has it in a sealing
+// that the reader may open. To know its hash isn't enough: the proposer's contract
+// gets to see the content, and what comes of that is told to the proposer.
+func (n *Node) holdHeld(ctx context.Context, content agreement.Hash, reader, owner string) (bool, error) {
 	objects, err := n.store.ObjectsByContent(content)
-	return slices.ContainsFunc(objects, func(o store.Object) bool { return slices.Contains(o.Audience, reader) }), err
+	if err != nil {
+		return false, err
+	}
+	for _, o := range objects {
+		if !slices.Contains(o.Audience, reader) {
+			continue
+		}
+		if err := n.store.Hold(ctx, o.ID, owner, time.Time{}); !errors.Is(err, agreement.ErrNotFound) { // purged meanwhile
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // obtain makes sure that this node holds a content that the peer may read too:
@@ -294,7 +305,7 @@ func (n *Node) obtain(ctx context.Context, from string, ref *affiliatev1.ObjectR
 	if err != nil {
 		return err
 	}
-	if have, err := n.held(r.content, from); err != nil || have {
+	if have, err := n.holdHeld(ctx, r.content, from, owner); err != nil || have {
 		return err
 	}
 	if err := n.reach.begin(from); err != nil {

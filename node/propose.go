@@ -53,12 +53,7 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
-	begun := false
-	defer func() {
-		if !begun {
-			n.abandon(ctx, id)
-		}
-	}()
+	defer n.drafting(ctx, id)()
 	t, err := n.draft(ctx, id, req, c, known.Module)
 	if err != nil {
 		return agreement.State{}, err
@@ -67,9 +62,7 @@ func (n *Node) propose(ctx context.Context, req *affiliatev1.ProposeRequest) (ag
 	if err != nil {
 		return agreement.State{}, err
 	}
-	s, err := n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw, blobRequest: digest[:]}})
-	begun = err == nil
-	return s, err
+	return n.apply(ctx, id, agreement.Submitted{Opening: opening}, cause{blobs: map[string][]byte{blobTerms: t.raw, blobRequest: digest[:]}})
 }
 
 // requestDigest identifies what a request asks for, whatever its id.

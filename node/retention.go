@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -123,16 +124,50 @@ func (n *Node) keepRetention(ctx context.Context) error {
 	}
 }
 
-// abandon lets go of what was stored for an agreement that never began.
-func (n *Node) abandon(ctx context.Context, id agreement.ID) {
-	ctx, cancel := saving(ctx)
-	defer cancel()
+// drafts counts who stores data for an agreement that may not have begun.
+type drafts struct {
+	mu    sync.Mutex // guards count
+	count map[agreement.ID]int
+}
+
+func (d *drafts) add(id agreement.ID, by int) (left int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.count[id] += by; d.count[id] == 0 {
+		delete(d.count, id)
+		return 0
+	}
+	return d.count[id]
+}
+
+// drafting says that data is going to be stored for an agreement. The caller
+// calls done, after which nothing is kept for one that hasn't begun.
+func (n *Node) drafting(ctx context.Context, id agreement.ID) (done func()) {
 	lock := n.locks.of(id)
 	lock.Lock()
 	defer lock.Unlock()
+	n.drafts.add(id, 1)
+	return func() {
+		lock.Lock()
+		defer lock.Unlock()
+		if n.drafts.add(id, -1) == 0 {
+			n.abandon(ctx, id)
+		}
+	}
+}
+
+// abandon lets go of what was stored for an agreement that never began, or that
+// has ended. The caller holds the agreement's lock.
+func (n *Node) abandon(ctx context.Context, id agreement.ID) {
+	ctx, cancel := saving(ctx)
+	defer cancel()
 	s, err := n.state(id)
-	if err == nil && s.Phase == agreement.None {
+	switch {
+	case err != nil:
+	case s.Phase == agreement.None:
 		_, err = n.store.Release(ctx, id.String())
+	case s.Phase.Final(): // a repeated proposal has brought data again
+		err = n.retire(ctx, s, time.Now())
 	}
 	if err != nil {
 		n.log.Warn("the data of an agreement that never began is left", "agreement", id, "error", err)

@@ -125,15 +125,20 @@ func TestRetentionByContract(t *testing.T) {
 // that never began, and nothing of one that did.
 func TestAbandonedProposalKeepsNothing(t *testing.T) {
 	n, p := failing(t, Retention{})
-	n.abandon(t.Context(), p.Opening.ID)
+	n.drafting(t.Context(), p.Opening.ID)()
 	if _, ok := until(t, n, p.Opening.ID.String()); !ok {
 		t.Error("the data of an open agreement is let go")
 	}
 	id := agreement.NewUUID()
+	one, two := n.drafting(t.Context(), id), n.drafting(t.Context(), id) // a request, and its repetition
 	if _, err := n.seal(t.Context(), []byte("x"), "text/plain", id.String(), []string{n.ring.Address()}, nil); err != nil {
 		t.Fatal(err)
 	}
-	n.abandon(t.Context(), id)
+	one()
+	if _, ok := until(t, n, id.String()); !ok {
+		t.Error("the data is let go while a repeated request uses it")
+	}
+	two()
 	if _, ok := until(t, n, id.String()); ok {
 		t.Error("the data of an agreement that never began is kept")
 	}
