@@ -51,6 +51,8 @@ type writer struct {
 	txn    *badger.Txn
 	mem    *memory // its phases may be changed once nothing can fail any more
 	staged []*badger.Entry
+
+	counted bool // the totals changed, even if nothing is staged
 }
 
 func (w *writer) get(key []byte, fn func([]byte) error) error { return getValue(w.txn, key, fn) }
@@ -277,7 +279,7 @@ func (s *Store) runAll(txn *badger.Txn, mem *memory, batch []*operation) (wrote 
 		if err := w.apply(); err != nil {
 			return wrote, err
 		}
-		wrote = wrote || len(w.staged) > 0
+		wrote = wrote || len(w.staged) > 0 || w.counted
 	}
 	return wrote, nil
 }

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	for name, value := range map[string]string{"rapid.checks": "8", "rapid.steps": "30"} {
+	for name, value := range map[string]string{"rapid.checks": "8", "rapid.steps": "50"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)
 		}
@@ -133,22 +133,27 @@ func TestModel(t *testing.T) {
 	dir, runs := t.TempDir(), 0
 	rapid.Check(t, func(r *rapid.T) {
 		runs++
-		d := &driver{dir: filepath.Join(dir, fmt.Sprint(runs)), m: newModel()}
+		d := &driver{dir: filepath.Join(dir, fmt.Sprint(runs)), m: newModel(), objects: newObjectModel()}
 		d.reopen(r)
 		defer func() { _ = d.s.Close() }()
 		r.Repeat(map[string]func(*rapid.T){
 			"commit": d.commit, "again": d.commit, "put mail": d.putMail, "drop mail": d.dropMail, "effect": d.effect,
 			"record": d.record, "cursor": d.cursor, "reopen": d.reopen, "": d.compare,
+			"put object": d.putObject, "draft": d.keepDraft, "grant": d.grant, "reference": d.reference, "collect": d.collectAt,
+			"purge": d.purge, "damage": d.damage, "verify": d.verify, "backup": d.backup, "restore": d.restore,
 		})
-		checkWhole(r, d.s)
+		d.verify(r)
+		d.restore(r)
 	})
 }
 
 // driver does the same to the store and to the model.
 type driver struct {
-	dir string
-	s   *Store
-	m   *model
+	dir     string
+	s       *Store
+	m       *model
+	objects *objectModel
+	chain   chain
 }
 
 func (d *driver) reopen(r *rapid.T) {
@@ -304,6 +309,7 @@ func (d *driver) compare(r *rapid.T) {
 			r.Fatalf("cursor %s is %d, %v", name, got, err)
 		}
 	}
+	d.compareObjects(r)
 }
 
 func (d *driver) compareLists(r *rapid.T) {

@@ -33,10 +33,14 @@ func (s *Store) quarantine(id agreement.Hash, version uint64, why error) error {
 			gone = true
 			return nil
 		}
-		if err == nil && item.Version() == version {
-			w.set(quarantineKey(id), q.encode())
+		if err != nil || item.Version() != version {
+			return err
 		}
-		return err
+		if there, err := w.has(quarantineKey(id)); err != nil || there {
+			return err // since then, and for that reason
+		}
+		w.set(quarantineKey(id), q.encode())
+		return nil
 	})
 	if err == nil && gone {
 		return notFound("object %s", id)

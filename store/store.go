@@ -53,8 +53,8 @@ type Store struct {
 	id        agreement.UUID
 
 	// life guards db against being closed under a running operation: readers
-	// and writers hold it shared, Close takes it alone. It comes before every
-	// other lock.
+	// and writers hold it shared, not twice, and Close takes it alone. It comes
+	// before every other lock but that of a backup.
 	life    sync.RWMutex
 	closed  bool          // guarded by life
 	ending  chan struct{} // closed once Close begins
@@ -151,6 +151,8 @@ const closeTime = 2 * time.Minute
 // ends then loses nothing, as after a crash.
 func (s *Store) Close() error {
 	s.endOnce.Do(func() { close(s.ending) })
+	s.backups.turn.Lock() // a backup ends by itself now
+	defer s.backups.turn.Unlock()
 	s.life.Lock()
 	defer s.life.Unlock()
 	if s.closed {

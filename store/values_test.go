@@ -32,6 +32,11 @@ var codecs = []struct {
 		Hash: agreement.Hash{1}, Module: agreement.Hash{2}, Name: "loan", Version: "1", Manifest: []byte("{}"), Size: 3, Added: time.Time{}}},
 	{"vetting", wrap(decodeVetting), func(v any) []byte { return v.(Vetting).encode() }, Vetting{
 		Contract: agreement.Hash{1}, Since: time.Unix(5, 6).UTC(), Note: "audited"}},
+	{"totals", wrap(decodeTotals), func(v any) []byte { return v.(totals).encode() }, totals{1, 2, -3, 1 << 40}},
+	{"quarantine", wrap(decodeQuarantine), func(v any) []byte { return v.(Quarantine).encode() }, Quarantine{time.Unix(5, 6).UTC(), "at byte 7"}},
+	{"time or none", wrap(decodeTime), func(v any) []byte { return encodeTime(v.(time.Time)) }, time.Unix(-5, 6).UTC()},
+	{"head of a backup", wrap(decodeHead), func(v any) []byte { return v.(head).encode() }, head{agreement.UUID{1}, 2, 3, time.Unix(4, 5).UTC()}},
+	{"end of a backup", wrap(decodeEnding), func(v any) []byte { return v.(ending).encode() }, ending{tally{1, 2, 3, 4, 5}, [32]byte{6}}},
 	{"object", wrap(decodeObject), func(v any) []byte { return v.(Object).encode() }, Object{
 		ID: agreement.Hash{1}, ContentHash: agreement.Hash{2}, Size: 3, SealedSize: 4, MediaType: "m", Audience: []string{"a", ""}, Owner: "put", Created: time.Unix(5, 0).UTC(), Header: []byte{6}}},
 }
@@ -94,13 +99,56 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzKeys holds that the readers of keys take any bytes.
+// FuzzKeys holds that the readers of keys take any bytes, and that what they
+// make of them is what the keys were made of.
 func FuzzKeys(f *testing.F) {
-	f.Add(effectKey(agreement.ID{1}, 2))
-	f.Fuzz(func(_ *testing.T, k []byte) {
+	id := agreement.Hash{1}
+	for _, k := range [][]byte{
+		effectKey(agreement.ID{1}, 2), keptExpiryKey(3, id[:]), expiryKey(time.Unix(4, 0), id, "n"), referenceKey(id, "n"), heldKey("n", id), {},
+	} {
+		f.Add(k)
+	}
+	f.Fuzz(func(t *testing.T, k []byte) {
 		_, _ = lastUUID(k)
 		_, _ = lastHash(k)
 		_, _ = lastNumber(k)
 		_, _, _ = splitExpiry(k)
+		if len(k) == 0 {
+			return
+		}
+		same := func(what string, again []byte, err error) {
+			if err == nil && !bytes.Equal(again[1:], k[1:]) {
+				t.Errorf("%x is taken for the %s %x", k, what, again)
+			}
+		}
+		id, name, err := splitReferenceKey(k)
+		same("reference", referenceKey(id, name), err)
+		name, id, err = splitHeldKey(k)
+		same("held key", key(prefixHeld, named(name), id[:]), err)
+		at, id, name, err := splitExpiryKey(k)
+		same("expiry", key(prefixExpiry, number64(at), id[:], []byte(name)), err)
+	})
+}
+
+// FuzzSeal holds that a value comes back, and that nothing else is taken for
+// it.
+func FuzzSeal(f *testing.F) {
+	f.Add([]byte("k"), []byte("value"), uint16(2), byte(1))
+	f.Add(eventKey(1), []byte{}, uint16(0), byte(128))
+	f.Fuzz(func(t *testing.T, key, value []byte, at uint16, flip byte) {
+		if len(key) == 0 || unsealed(key) {
+			return
+		}
+		b := bytes.Clone(seal(key, value))
+		if got, err := unseal(key, b); err != nil || !bytes.Equal(got, value) {
+			t.Fatalf("%x came back as %x, %v", value, got, err)
+		}
+		if len(b) == 0 || flip == 0 {
+			return
+		}
+		b[int(at)%len(b)] ^= flip
+		if got, err := unseal(key, b); err == nil {
+			t.Errorf("%x is taken", got)
+		}
 	})
 }

@@ -52,7 +52,8 @@ type verification struct {
 
 	mu    sync.Mutex // guards all below
 	found Verified
-	errs  []error // about rows, at most maxErrors
+	errs  []error        // about rows, at most maxErrors
+	lost  agreement.Hash // the last object of which only references are left
 }
 
 func (k *verification) bad(err error) {

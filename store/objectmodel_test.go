@@ -1,0 +1,431 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"lukechampine.com/blake3"
+	"pgregory.net/rapid"
+
+	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/store/blob"
+)
+
+// modelObject is an object in memory.
+type modelObject struct {
+	Object
+	payload     []byte
+	refs        map[string]time.Time
+	unheld      time.Time // since when nothing keeps it, if nothing does
+	bad         bool      // in quarantine
+	undescribed bool
+}
+
+// objectModel is what the store has of objects, as its documentation says.
+type objectModel struct {
+	objects map[agreement.Hash]*modelObject
+	stones  map[agreement.Hash]string
+	made    uint64
+	base    time.Time // when it began; everything is hours later
+	now     time.Time
+
+	// stale counts entries of content that are wrong: those of objects whose
+	// description couldn't be read when they went.
+	stale int64
+}
+
+func newObjectModel() *objectModel {
+	now := time.Now()
+	return &objectModel{objects: map[agreement.Hash]*modelObject{}, stones: map[agreement.Hash]string{}, base: now, now: now}
+}
+
+func (m *objectModel) ids() []agreement.Hash {
+	return slices.SortedFunc(maps.Keys(m.objects), func(a, b agreement.Hash) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// draw picks an object, nil if there is none.
+func (m *objectModel) draw(r *rapid.T) *modelObject {
+	if len(m.objects) == 0 {
+		return nil
+	}
+	return m.objects[rapid.SampledFrom(m.ids()).Draw(r, "object")]
+}
+
+func drawName(r *rapid.T) string {
+	return rapid.SampledFrom([]string{"put", "agreement:1", "pin"}).Draw(r, "name")
+}
+
+// until draws how long a reference lasts.
+func (m *objectModel) until(r *rapid.T) time.Time {
+	if rapid.Bool().Draw(r, "for ever") {
+		return time.Time{}
+	}
+	return m.base.Add(time.Duration(rapid.IntRange(-3, 9).Draw(r, "hours")) * time.Hour).UTC().Round(0)
+}
+
+// fresh makes an object that was never there.
+func (m *objectModel) fresh(r *rapid.T) *modelObject {
+	size := rapid.SampledFrom([]int{0, 1, 3000, blob.GroupSize, blob.GroupSize + 1, smallPayload, smallPayload + 1, smallPayload + 3*blob.GroupSize}).Draw(r, "size")
+	m.made++
+	p := make([]byte, size)
+	rng := rand.NewChaCha8([32]byte{byte(m.made), byte(m.made >> 8), 1})
+	_, _ = rng.Read(p)
+	return &modelObject{payload: p, refs: map[string]time.Time{}, Object: Object{
+		ID: blake3.Sum256(p), ContentHash: agreement.Hash{small(r, "content", 2)}, Size: int64(size), SealedSize: int64(size),
+		MediaType: "text/plain", Audience: []string{"tp1a"}, Owner: drawName(r), Created: time.Unix(5, 6).UTC(), Header: make([]byte, 1+int(small(r, "header", 4))*500),
+	}}
+}
+
+func (m *objectModel) hold(o *modelObject, name string, until time.Time) {
+	o.refs[name] = until
+	o.unheld = time.Time{}
+}
+
+func (m *objectModel) release(o *modelObject, name string, at time.Time) {
+	if _, ok := o.refs[name]; !ok {
+		return
+	}
+	delete(o.refs, name)
+	if len(o.refs) == 0 {
+		o.unheld = at
+	}
+}
+
+func (m *objectModel) purge(o *modelObject, stone string) {
+	delete(m.objects, o.ID)
+	m.stones[o.ID] = stone
+	if o.undescribed {
+		m.stale++
+	}
+}
+
+// kept notes that an object was put.
+func (m *objectModel) kept(o *modelObject, by string, until time.Time) {
+	if was, ok := m.objects[o.ID]; ok {
+		if was.undescribed {
+			was.Object = o.Object
+			m.stale++
+		}
+		was.bad, was.undescribed = false, false
+		o = was
+	}
+	m.objects[o.ID] = o
+	delete(m.stones, o.ID)
+	m.hold(o, by, until)
+}
+
+// drawPut draws something to put: new, or there already, or purged before.
+func (d *driver) drawPut(r *rapid.T) *modelObject {
+	m := d.objects
+	if o := m.draw(r); o != nil && rapid.IntRange(0, 2).Draw(r, "again") == 0 {
+		again := *o
+		again.Owner, again.Header = drawName(r), []byte("another")
+		again.refs = map[string]time.Time{}
+		if again.undescribed {
+			again.Object = Object{ID: o.ID, Owner: again.Owner, SealedSize: int64(len(o.payload)), Created: time.Unix(1, 0).UTC()}
+		}
+		return &again
+	}
+	return m.fresh(r)
+}
+
+func (d *driver) putObject(r *rapid.T) {
+	o := d.drawPut(r)
+	if err := d.s.PutObject(context.Background(), o.Object, bytes.NewReader(o.payload)); err != nil {
+		r.Fatal(err)
+	}
+	d.objects.kept(o, o.Owner, time.Time{})
+}
+
+func (d *driver) keepDraft(r *rapid.T) {
+	o, until := d.drawPut(r), d.objects.until(r)
+	draft, err := d.s.NewDraft(context.Background())
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer draft.Discard()
+	if _, err := draft.Write(o.payload); err != nil {
+		r.Fatal(err)
+	}
+	if rapid.IntRange(0, 4).Draw(r, "discard") == 0 {
+		return
+	}
+	got, err := draft.Keep(context.Background(), o.Object, until)
+	if err != nil || got.ID != o.ID {
+		r.Fatal(got.ID, err)
+	}
+	d.objects.kept(o, o.Owner, until)
+}
+
+func (d *driver) grant(r *rapid.T) {
+	o := d.objects.draw(r)
+	if o == nil {
+		return
+	}
+	err := d.s.SetHeader(context.Background(), o.ID, func(o *Object) error {
+		o.Header, o.Audience = append(o.Header, 7), append(o.Audience, "tp1b")
+		return nil
+	})
+	if o.undescribed {
+		if agreement.CodeOf(err) != agreement.CodeDamaged {
+			r.Fatalf("a grant for an object without description: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	o.Header, o.Audience = append(bytes.Clone(o.Header), 7), append(slices.Clone(o.Audience), "tp1b")
+}
+
+func (d *driver) reference(r *rapid.T) {
+	m, ctx := d.objects, context.Background()
+	o, name := m.draw(r), drawName(r)
+	if o == nil {
+		err := d.s.Hold(ctx, agreement.Hash{9}, name, time.Time{})
+		if !errors.Is(err, agreement.ErrNotFound) {
+			r.Fatalf("held what isn't there: %v", err)
+		}
+		return
+	}
+	var err error
+	switch rapid.IntRange(0, 3).Draw(r, "change") {
+	case 0:
+		until := m.until(r)
+		err = d.s.Hold(ctx, o.ID, name, until)
+		m.hold(o, name, until)
+	case 1:
+		err = d.s.ReleaseObject(ctx, o.ID, name)
+		m.release(o, name, m.base)
+	case 2:
+		var n int
+		n, err = d.s.Release(ctx, name)
+		for _, o := range m.objects {
+			if _, ok := o.refs[name]; ok {
+				n--
+			}
+			m.release(o, name, m.base)
+		}
+		if n != 0 {
+			r.Fatalf("the number of released references is off by %d", n)
+		}
+	case 3:
+		until := m.until(r)
+		_, err = d.s.HoldUntil(ctx, name, until)
+		for _, o := range m.objects {
+			if _, ok := o.refs[name]; ok {
+				m.hold(o, name, until)
+			}
+		}
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// collectAt lets time go on, or looks at what is due without.
+func (d *driver) collectAt(r *rapid.T) {
+	m := d.objects
+	now := time.Now()
+	if h := rapid.IntRange(0, 4).Draw(r, "hours on"); h > 0 {
+		now = m.now.Add(time.Duration(h)*time.Hour + 30*time.Minute)
+	}
+	if now.After(m.now) {
+		m.now = now
+	}
+	d.s.SignTombstones(func(o Object, why string, at time.Time) ([]byte, error) {
+		if why == "" || !at.Equal(now) {
+			return nil, errors.New("wrong reason or time")
+		}
+		return o.ID[:4], nil
+	})
+	if err := d.s.collectObjects(context.Background(), now); err != nil {
+		r.Fatal(err)
+	}
+	for _, o := range m.objects {
+		for name, until := range o.refs {
+			if !until.IsZero() && seconds(until) < seconds(now) {
+				m.release(o, name, now)
+			}
+		}
+	}
+	for id, o := range m.objects {
+		if len(o.refs) == 0 && !o.unheld.After(now.Add(-d.s.grace)) {
+			m.purge(o, string(id[:4]))
+		}
+	}
+}
+
+func (d *driver) purge(r *rapid.T) {
+	o := d.objects.draw(r)
+	if o == nil {
+		return
+	}
+	for range 2 { // the second time it isn't there
+		if err := d.s.Purge(context.Background(), o.ID, []byte("stone")); err != nil {
+			r.Fatal(err)
+		}
+	}
+	d.objects.purge(o, "stone")
+}
+
+// damage changes stored bytes of an object, and reads it.
+func (d *driver) damage(r *rapid.T) {
+	o := d.objects.draw(r)
+	if o == nil || o.bad || len(o.payload) == 0 {
+		return
+	}
+	at := rapid.IntRange(0, len(o.payload)-1).Draw(r, "at")
+	switch rapid.IntRange(0, 2).Draw(r, "of") {
+	case 0:
+		damagePayload(r, d.s, o.Object, at)
+	case 1:
+		if blob.LeavesSize(o.SealedSize) == 0 {
+			return
+		}
+		changeValue(r, d.s, leavesKey(o.ID), func(b []byte) { b[at%len(b)] ^= 1 })
+		if !o.large() {
+			return // they aren't needed
+		}
+	case 2:
+		changeValue(r, d.s, objectKey(o.ID), func(b []byte) { b[0] = 77 })
+		o.undescribed = true
+	}
+	o.bad = true
+	in, err := d.s.Payload(context.Background(), o.ID, 0)
+	if err == nil {
+		_, err = io.Copy(io.Discard, in)
+		_ = in.Close()
+	}
+	if agreement.CodeOf(err) != agreement.CodeDamaged || !bytes.Contains([]byte(err.Error()), []byte(o.ID.String())) {
+		r.Fatalf("a damaged object is read with %v", err)
+	}
+}
+
+// damagePayload flips a bit of a payload, past the store.
+func damagePayload(t fatal, s *Store, o Object, at int) {
+	t.Helper()
+	if !o.large() {
+		changeValue(t, s, payloadKey(o.ID), func(b []byte) { b[at] ^= 4 })
+		return
+	}
+	name := o.ID.String()
+	f, err := os.OpenFile(filepath.Join(s.dir, "payloads", name[:2], name), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // of a test
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 4
+	if _, err := f.WriteAt(b, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// changeValue writes another value, past the store.
+func changeValue(t fatal, s *Store, key []byte, change func([]byte)) {
+	t.Helper()
+	b, err := s.copyOf(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(b)
+	if err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(key, seal(key, b)) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *driver) verify(r *rapid.T) {
+	want := Verified{}
+	for _, o := range d.objects.objects {
+		want.Objects++
+		if o.bad {
+			want.Damaged++
+		} else {
+			want.Bytes += int64(len(o.payload))
+		}
+	}
+	seen := map[agreement.Hash]bool{}
+	got, err := d.s.Verify(context.Background(), func(o Object, err error) {
+		m := d.objects.objects[o.ID]
+		if m == nil || m.bad != (err != nil) || seen[o.ID] {
+			r.Fatalf("object %s is verified with %v", o.ID, err)
+		}
+		seen[o.ID] = true
+	})
+	got.Bytes -= got.Bytes - want.Bytes // what is read of damaged ones
+	if got.Mended <= d.objects.stale {
+		got.Mended, d.objects.stale = 0, 0
+	}
+	if err != nil || got != want {
+		r.Fatalf("verified %+v, not %+v: %v", got, want, err)
+	}
+}
+
+func (d *driver) compareObjects(r *rapid.T) {
+	bad := 0
+	for _, id := range d.objects.ids() {
+		o := d.objects.objects[id]
+		if o.bad {
+			bad++
+		}
+		d.compareObject(r, id, o)
+	}
+	q, err := d.s.Quarantined()
+	if err != nil || len(q) != bad {
+		r.Fatalf("%d objects are in quarantine, not %d: %v", len(q), bad, err)
+	}
+	if n, err := d.s.CountObjects(); err != nil || int(n) != len(d.objects.objects) {
+		r.Fatalf("%d objects, not %d: %v", n, len(d.objects.objects), err)
+	}
+	for id, stone := range d.objects.stones {
+		if got, err := d.s.Tombstone(id); err != nil || string(got) != stone {
+			r.Fatalf("the tombstone of %s is %q, %v", id, got, err)
+		}
+		if _, err := d.s.Object(id); !errors.Is(err, agreement.ErrNotFound) {
+			r.Fatalf("purged object %s: %v", id, err)
+		}
+	}
+}
+
+func (d *driver) compareObject(r *rapid.T, id agreement.Hash, o *modelObject) {
+	refs, err := d.s.References(id)
+	if err != nil || len(refs) != len(o.refs) {
+		r.Fatalf("object %s is kept by %v, not %v: %v", id, refs, o.refs, err)
+	}
+	for _, ref := range refs {
+		if until, ok := o.refs[ref.Name]; !ok || !until.Equal(ref.Until) {
+			r.Fatalf("object %s is kept by %s until %v, not %v", id, ref.Name, ref.Until, until)
+		}
+	}
+	got, err := d.s.Object(id)
+	if o.bad {
+		if agreement.CodeOf(err) != agreement.CodeDamaged {
+			r.Fatalf("damaged object %s: %v", id, err)
+		}
+		return
+	}
+	if err != nil || fmt.Sprint(got) != fmt.Sprint(o.Object) {
+		r.Fatalf("object %s is %v, not %v: %v", id, got, o.Object, err)
+	}
+	from := 0
+	if len(o.payload) > 0 {
+		from = rapid.IntRange(0, len(o.payload)).Draw(r, "from")
+	}
+	if !bytes.Equal(readPayload(r, d.s, id, int64(from)), o.payload[from:]) {
+		r.Fatalf("the payload of %s differs from %d on", id, from)
+	}
+}
