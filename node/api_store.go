@@ -1,8 +1,11 @@
 package node
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -11,18 +14,17 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
-	"github.com/affiliate-node/affiliate/api/affiliate/v1/affiliatev1connect"
+	"github.com/affiliate-node/affiliate/node/backup"
 )
 
 // storeAPI implements StoreService. A walk over everything, or a backup, keeps
 // the disk busy: one of them at a time runs.
 type storeAPI struct {
-	affiliatev1connect.UnimplementedStoreServiceHandler // until BackupStore is there
-	n                                                   *Node
-	busy                                                chan struct{}
+	n    *Node
+	busy chan struct{}
 }
 
-func newStoreAPI(n *Node) storeAPI { return storeAPI{n: n, busy: make(chan struct{}, 1)} }
+func newStoreAPI(n *Node) storeAPI { return storeAPI{n, make(chan struct{}, 1)} }
 
 // begin takes the place; the caller calls end.
 func (a storeAPI) begin() (end func(), err error) {
@@ -107,4 +109,73 @@ func (v *verifyStream) report(r verified) {
 	if err != nil {
 		v.failed(err)
 	}
+}
+
+// backupChunk is how much of a backup one message carries, in bytes.
+const backupChunk = 256 << 10
+
+// BackupStore writes a backup into the stream.
+func (a storeAPI) BackupStore(ctx context.Context, req *connect.Request[affiliatev1.BackupStoreRequest], out *connect.ServerStream[affiliatev1.BackupStoreResponse]) error {
+	end, err := a.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
+	h, err := a.backupHeader(ctx, req.Msg)
+	if err != nil {
+		return err
+	}
+	buffer := bufio.NewWriterSize(backupStream{out}, backupChunk)
+	sent := &counter{w: buffer}
+	trailer, err := backup.Write(sent, a.n.ring, h, func(w io.Writer) (uint64, error) {
+		return a.n.store.Backup(ctx, w, h.Since)
+	})
+	if err == nil {
+		err = buffer.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("backing up the store: %w", err)
+	}
+	a.n.log.Info("a backup was made", "since", h.Since, "upto", trailer.Upto, "size", sent.n)
+	return out.Send(&affiliatev1.BackupStoreResponse{Summary: &affiliatev1.BackupSummary{
+		Since: h.Since, Upto: trailer.Upto, Size: sent.n, Store: h.Store,
+	}})
+}
+
+// backupHeader refuses to continue what isn't a backup of this very store.
+func (a storeAPI) backupHeader(ctx context.Context, req *affiliatev1.BackupStoreRequest) (backup.Header, error) {
+	id, err := backup.StoreOf(ctx, a.n.store)
+	if err == nil && req.Since != 0 && req.Store != id {
+		err = agreement.Errorf(agreement.CodeBadRequest, "the backup to continue isn't one of this store, or was made before the store was restored").
+			WithHint("make a full backup: without --since")
+	}
+	return backup.Header{
+		Network: a.n.cfg.Network, Store: id, Created: time.Now(), Since: req.Since, After: req.After,
+	}, err
+}
+
+// backupStream sends what is written.
+type backupStream struct {
+	out *connect.ServerStream[affiliatev1.BackupStoreResponse]
+}
+
+// Write implements io.Writer.
+func (s backupStream) Write(p []byte) (int, error) {
+	if err := s.out.Send(&affiliatev1.BackupStoreResponse{Data: p}); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// counter counts what passes.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+// Write implements io.Writer.
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }

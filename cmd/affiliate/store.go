@@ -19,7 +19,7 @@ import (
 
 func (a *app) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "store", Short: "Check, measure, back up and restore the encrypted store"}
-	cmd.AddCommand(a.storeVerifyCommand(), a.storeStatsCommand(), a.storeBackupCommand())
+	cmd.AddCommand(a.storeVerifyCommand(), a.storeStatsCommand(), a.storeBackupCommand(), a.storeRestoreCommand())
 	return group(cmd)
 }
 
