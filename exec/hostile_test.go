@@ -148,7 +148,11 @@ func greedy() []hostileCase {
 		{"loads past 4 GiB", invoke("", "i32.const -1 i64.load:4294967295 drop"), "FAIL EXECUTION_TRAP out of bounds"},
 		{"stores half past its memory", invoke("", "i32.const 196604 i64.const -1 i64.store"), "FAIL EXECUTION_TRAP out of bounds"},
 		{"calls the end of a huge table", huge, "FAIL EXECUTION_TRAP invalid table access"},
-		{"calls past a table", func() program { p := huge; p.funcs = []fn{{"invoke", "i>", "", "i32.const -1 call_indirect >"}}; return p }(), "FAIL EXECUTION_TRAP invalid table access"},
+		{"calls past a table", func() program {
+			p := huge
+			p.funcs = []fn{{"invoke", "i>", "", "i32.const -1 call_indirect >"}}
+			return p
+		}(), "FAIL EXECUTION_TRAP invalid table access"},
 		{"calls a function of another type", func() program {
 			p := invoke("", "i32.const 0 call_indirect >I drop").with(fn{"f", ">", "", ""})
 			p.table = []string{"f"}
