@@ -161,7 +161,7 @@ func TestBucketPrefixes(t *testing.T) {
 		mustPut(t, h, different(uint64(i), 1000))
 	}
 	for i, h := range homes {
-		if got := list(t, h); len(got) != 1 || got[agreementHash(different(uint64(i), 1000))] != 1000 {
+		if got := list(t, h); len(got) != 1 || got[hashOf(different(uint64(i), 1000))] != 1000 {
 			t.Errorf("home %d has %v", i, got)
 		}
 	}

@@ -297,7 +297,7 @@ func TestBucketManyPages(t *testing.T) {
 	s := newServer(t, false)
 	h := s.open(t, "")
 	for i := range 2*pageSize + 1 {
-		s.store(t, h.key(agreementHash(fmt.Append(nil, i))), []byte("xyz"))
+		s.store(t, h.key(hashOf(fmt.Append(nil, i))), []byte("xyz"))
 	}
 	if u := usage(t, h); len(list(t, h)) != 2*pageSize+1 || u.Bytes != 3*(2*pageSize+1) || u.Free != -1 {
 		t.Errorf("%d payloads, %+v", len(list(t, h)), u)

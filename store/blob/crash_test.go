@@ -100,7 +100,7 @@ func TestCrash(t *testing.T) {
 		}
 		there := list(t, h)
 		for id, size := range there {
-			if got := agreementHash(stored(t, h, id, 0, size)); got != id {
+			if got := hashOf(stored(t, h, id, 0, size)); got != id {
 				t.Fatalf("%d bytes under %s have the hash %s", size, id, got)
 			}
 		}

@@ -119,15 +119,10 @@ func TestNoFileLeft(t *testing.T) {
 	}
 	wantError(t, "put", err, agreement.CodeDiskFull, "free space")
 	for id := range list(t, h) {
-		if got := agreementHash(stored(t, h, id, 0, 1000)); got != id {
+		if got := hashOf(stored(t, h, id, 0, 1000)); got != id {
 			t.Errorf("%s has the hash %s", id, got)
 		}
 	}
-}
-
-func agreementHash(b []byte) agreement.Hash {
-	id, _ := Sum(b)
-	return id
 }
 
 // A directory that turns read-only still serves what is in it.
@@ -196,7 +191,7 @@ func TestTooFewDescriptors(t *testing.T) {
 	wantError(t, "open", err, agreement.CodeStore, "LimitNOFILE")
 	_, err = h.Create(t.Context())
 	wantError(t, "create", err, agreement.CodeStore, "LimitNOFILE")
-	wantError(t, "commit", w.Commit(agreementHash(b)), agreement.CodeStore, "LimitNOFILE")
+	wantError(t, "commit", w.Commit(hashOf(b)), agreement.CodeStore, "LimitNOFILE")
 	for _, f := range taken {
 		_ = f.Close()
 	}

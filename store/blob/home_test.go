@@ -58,6 +58,12 @@ func stored(t testing.TB, h Home, id agreement.Hash, offset, length int64) []byt
 	return b
 }
 
+// hashOf returns the BLAKE3-256 of b.
+func hashOf(b []byte) agreement.Hash {
+	id, _ := Sum(b)
+	return id
+}
+
 // list returns the sizes of all payloads.
 func list(t testing.TB, h Home) map[agreement.Hash]int64 {
 	t.Helper()

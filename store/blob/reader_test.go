@@ -197,10 +197,17 @@ func TestReaderEndsEarly(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	b := noise(2*GroupSize + 50)
 	tree := treeOf(f, b)
-	f.Add(b, int64(0), int64(-1))
-	f.Add(b[:GroupSize], int64(5), int64(10))
-	f.Add([]byte{}, int64(0), int64(0))
-	f.Fuzz(func(t *testing.T, stored []byte, offset, length int64) {
+	f.Add(int64(0), []byte{}, int64(len(b)), int64(0), int64(-1))
+	f.Add(int64(70_000), []byte{1, 2, 3}, int64(len(b)), int64(5), int64(100_000))
+	f.Add(int64(0), []byte{}, int64(GroupSize), int64(GroupSize), int64(10))
+	f.Add(int64(0), []byte{}, int64(len(b)+1), int64(0), int64(len(b)))
+	f.Fuzz(func(t *testing.T, at int64, patch []byte, size, offset, length int64) {
+		if size < 0 || size > 4*GroupSize || at < 0 || at > size {
+			return
+		}
+		stored := make([]byte, size)
+		copy(stored, b)
+		copy(stored[at:], patch)
 		got, err := get(t.Context(), tree, &inMemory{payload: stored}, offset, length)
 		if err == nil && length < 0 {
 			length = tree.size - offset

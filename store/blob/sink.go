@@ -177,13 +177,24 @@ func (k *worker) run() {
 	defer close(k.done)
 	for b := range k.full {
 		if k.err == nil {
-			_, _ = k.hash.Write(b) // never fails
-			if _, k.err = k.writer.Write(b); k.err != nil {
+			if k.err = k.take(b); k.err != nil {
 				k.fail <- k.err
 			}
 		}
 		k.empty <- b[:0]
 	}
+}
+
+// take hashes a buffer while it is written.
+func (k *worker) take(b []byte) error {
+	hashed := make(chan struct{})
+	go func() {
+		defer close(hashed)
+		_, _ = k.hash.Write(b) // never fails
+	}()
+	_, err := k.writer.Write(b)
+	<-hashed
+	return err
 }
 
 func (k *worker) failed() error {
