@@ -8,6 +8,7 @@ list() {
 	cat <<'END'
 name         needs               takes     what
 kill         Go                  2 min     kill -9 of each daemon at several moments of an agreement
+store-kill   Go                  3 min     kill -9 of a process that fills the store, 200 times; what was acknowledged is there, and nothing half
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
@@ -124,6 +125,7 @@ lint() {
 run() {
 	case "$1" in
 	kill | gossip) ./scripts/testnet.sh suite "$1" ;;
+	store-kill) go test ./store -run '^TestKill$' -v -count=1 -timeout 30m -kills "${KILLS:-200}" ;;
 	validators4) ./scripts/testnet.sh --validators 4 ;;
 	affiliates5) ./scripts/testnet.sh --affiliates 5 ;;
 	life-cycle) go test ./agreement -run Ends -rapid.checks=200000 ;;

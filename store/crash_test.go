@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,8 +26,8 @@ import (
 // nothing but write until it is killed.
 const crashDir = "AFFILIATE_STORE_CRASH_DIR"
 
-// crashRounds is how often the writer is killed.
-const crashRounds = 20
+// kills is how often the writer is killed; suite store-kill does so more often.
+var kills = flag.Int("kills", 20, "how often TestKill kills the process that writes")
 
 // crashWriter writes with many goroutines, and prints a line for each write
 // once it is acknowledged.
@@ -39,10 +42,21 @@ func crashWriter(dir string) error {
 		g.Go(func() error { return crashCommits(ctx, s) })
 		g.Go(func() error { return crashMail(ctx, s) })
 	}
-	for _, size := range []int{100, 60_000, 3<<20 + 17, 5 << 20} {
+	for _, size := range []int{100, 60_000, 70_000, smallPayload, smallPayload + 1, 3<<20 + 17} {
 		g.Go(func() error { return crashObjects(ctx, s, size) })
 	}
+	g.Go(func() error { return crashCollection(ctx, s) })
+	g.Go(func() error { _, err := s.Backup(ctx, io.Discard, 0); return err }) // notes deletions from then on
 	return g.Wait()
+}
+
+// crashCollection purges what nothing keeps, and sweeps, all the time.
+func crashCollection(ctx context.Context, s *Store) error {
+	for {
+		if err := errors.Join(s.collectObjects(ctx, time.Now().Add(2*s.grace)), s.sweep(ctx)); err != nil {
+			return err
+		}
+	}
 }
 
 func crashCommits(ctx context.Context, s *Store) error {
@@ -80,20 +94,59 @@ func idBytes() []byte {
 	return id[:]
 }
 
+// crashObjects puts objects and changes their headers and references. Most it
+// purges, or leaves to the collection.
 func crashObjects(ctx context.Context, s *Store, size int) error {
-	for {
-		o, p := randomObject(size)
-		if err := s.PutObject(ctx, o, bytes.NewReader(p)); err != nil {
+	for n := 0; ; n++ {
+		o, err := crashPut(ctx, s, size, n%2 == 0)
+		if err != nil {
 			return err
 		}
 		fmt.Println("object", o.ID)
-		if o.ID[0]%4 == 0 {
-			if err := s.Purge(ctx, o.ID, nil); err != nil {
-				return err
+		err = s.SetHeader(ctx, o.ID, func(o *Object) error { o.Header = append(o.Header, 1); return nil })
+		if err != nil {
+			return err
+		}
+		fmt.Println("header", o.ID, len(o.Header)+1)
+		if err := s.Hold(ctx, o.ID, "pin", time.Time{}); err != nil {
+			return err
+		}
+		fmt.Println("held", o.ID)
+		switch n % 5 {
+		case 0: // stays
+			continue
+		case 1:
+			fmt.Println("purging", o.ID)
+			err = s.Purge(ctx, o.ID, []byte("stone"))
+		default:
+			fmt.Println("releasing", o.ID)
+			for _, name := range []string{"put", "pin"} {
+				err = errors.Join(err, s.ReleaseObject(ctx, o.ID, name))
 			}
-			fmt.Println("deleted", o.ID)
+		}
+		if err != nil {
+			return err
+		}
+		if n%5 == 1 {
+			fmt.Println("purged", o.ID)
 		}
 	}
+}
+
+func crashPut(ctx context.Context, s *Store, size int, named bool) (Object, error) {
+	o, p := randomObject(size)
+	if named {
+		return o, s.PutObject(ctx, o, bytes.NewReader(p))
+	}
+	d, err := s.NewDraft(ctx)
+	if err != nil {
+		return o, err
+	}
+	defer d.Discard()
+	if _, err := d.Write(p); err != nil {
+		return o, err
+	}
+	return d.Keep(ctx, o, time.Time{})
 }
 
 // acknowledged is what the killed writers were told.
@@ -101,13 +154,25 @@ type acknowledged struct {
 	revisions map[agreement.ID]uint64
 	lastEvent uint64
 	mail      map[agreement.Hash]string
-	objects   map[agreement.Hash]string
+	objects   map[agreement.Hash]string // the last that was said of it
+	headers   map[agreement.Hash]int
+	held      map[agreement.Hash]bool
 	lines     int
+}
+
+func newAcknowledged() *acknowledged {
+	return &acknowledged{
+		revisions: map[agreement.ID]uint64{}, mail: map[agreement.Hash]string{},
+		objects: map[agreement.Hash]string{}, headers: map[agreement.Hash]int{}, held: map[agreement.Hash]bool{},
+	}
 }
 
 func (a *acknowledged) take(t *testing.T, line string) {
 	t.Helper()
 	f := strings.Fields(line)
+	if len(f) < 2 {
+		return // it is ready
+	}
 	a.lines++
 	switch f[0] {
 	case "commit":
@@ -120,16 +185,30 @@ func (a *acknowledged) take(t *testing.T, line string) {
 			t.Fatal(err)
 		}
 		a.revisions[id], a.lastEvent = revision, max(a.lastEvent, seq)
-	case "mail", "drop", "object", "deleted":
-		id, err := agreement.ParseHash(f[1])
+	default:
+		a.takeObject(t, f)
+	}
+}
+
+func (a *acknowledged) takeObject(t *testing.T, f []string) {
+	t.Helper()
+	id, err := agreement.ParseHash(f[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch f[0] {
+	case "mail", "drop":
+		a.mail[id] = f[0]
+	case "header":
+		n, err := strconv.Atoi(f[2])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f[0] == "mail" || f[0] == "drop" {
-			a.mail[id] = f[0]
-		} else {
-			a.objects[id] = f[0]
-		}
+		a.headers[id] = n
+	case "held":
+		a.held[id] = true
+	default:
+		a.objects[id] = f[0]
 	}
 }
 
@@ -138,14 +217,14 @@ func (a *acknowledged) take(t *testing.T, line string) {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	a := &acknowledged{revisions: map[agreement.ID]uint64{}, mail: map[agreement.Hash]string{}, objects: map[agreement.Hash]string{}}
-	for range crashRounds {
+	a := newAcknowledged()
+	for n := range *kills {
 		killWriter(t, dir, a)
+		if n%20 == 19 || n == *kills-1 {
+			a.check(t, dir)
+		}
 	}
-	s := openTest(t, dir)
-	checkWhole(t, s)
-	a.check(t, s)
-	t.Logf("%d writes were acknowledged, %d events", a.lines, s.LastEvent())
+	t.Logf("%d writes were acknowledged before %d kills, %d objects", a.lines, *kills, len(a.objects))
 }
 
 // killWriter starts a writer, which also checks that what the last one left
@@ -168,7 +247,7 @@ func killWriter(t *testing.T, dir string, a *acknowledged) {
 	if rand.IntN(3) > 0 && (!lines.Scan() || lines.Text() != "ready") {
 		t.Fatalf("the writer didn't start: %s, %v", stderr.String(), cmd.Wait())
 	}
-	timer := time.AfterFunc(time.Duration(1+rand.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Duration(1+rand.IntN(400))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	for lines.Scan() {
 		a.take(t, lines.Text())
@@ -179,8 +258,11 @@ func killWriter(t *testing.T, dir string, a *acknowledged) {
 	}
 }
 
-func (a *acknowledged) check(t *testing.T, s *Store) {
+// check opens the store and holds it to what was acknowledged.
+func (a *acknowledged) check(t *testing.T, dir string) {
 	t.Helper()
+	s := openTest(t, dir)
+	checkWhole(t, s)
 	for id, revision := range a.revisions {
 		if _, got, err := s.Agreement(id); err != nil || got < revision || got > revision+1 {
 			t.Errorf("agreement %s is at revision %d, %d was acknowledged: %v", id, got, revision, err)
@@ -197,8 +279,34 @@ func (a *acknowledged) check(t *testing.T, s *Store) {
 		}
 	}
 	for id, what := range a.objects {
-		if _, err := s.Object(id); err != nil && what == "object" && id[0]%4 != 0 || err == nil && what == "deleted" {
-			t.Errorf("object %s: acknowledged %s: %v", id, what, err)
+		a.checkObject(t, s, id, what)
+	}
+	if err := s.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(rows(t, s, prefixPutting)); n != 0 {
+		t.Errorf("%d unfinished objects are left", n)
+	}
+	if v, err := s.Verify(t.Context(), nil); err != nil || v.Damaged+v.Mended+v.Strays != 0 {
+		t.Errorf("verified %+v, %v", v, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (a *acknowledged) checkObject(t *testing.T, s *Store, id agreement.Hash, what string) {
+	t.Helper()
+	o, err := s.Object(id)
+	switch {
+	case what == "object" && err != nil, what == "purged" && !errors.Is(err, agreement.ErrNotFound):
+		t.Errorf("object %s: acknowledged %s: %v", id, what, err)
+	case what == "object":
+		refs, err := s.References(id)
+		if err != nil || len(o.Header) < a.headers[id] || a.held[id] && len(refs) != 2 {
+			t.Errorf("object %s has %d bytes of header instead of %d, and is kept by %v: %v", id, len(o.Header), a.headers[id], refs, err)
 		}
+	case err != nil && !errors.Is(err, agreement.ErrNotFound):
+		t.Errorf("object %s: acknowledged %s: %v", id, what, err)
 	}
 }
