@@ -9,6 +9,8 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +23,12 @@ const (
 	// compileTimeout bounds the compilation of one module in a process of its
 	// own. 16 MiB of stock Go take about a tenth of it.
 	compileTimeout = 2 * time.Minute
+	// compilerMemory bounds what such a process may allocate, in bytes, where
+	// the system can. What admission lets through needs less.
+	compilerMemory = 1 << 30
+	// maxNative bounds the native code of a module, in bytes: the node has it
+	// in memory while the module is loaded. 16 MiB of stock Go make some 60.
+	maxNative = 96 << 20
 	// compilerNotes bounds what such a process says when it fails, in bytes.
 	compilerNotes = 4 << 10
 	// exitRefused is its exit status when the module is at fault.
@@ -32,6 +40,7 @@ const (
 // some 100 MB and can't be interrupted; a process can, and gives all of it
 // back. It returns the status to exit with.
 func RunCompiler(ctx context.Context, native string, in io.Reader, notes io.Writer) int {
+	defer limitMemory(compilerMemory)()
 	code, err := io.ReadAll(in)
 	if err == nil {
 		err = compileInto(ctx, native, code)
@@ -60,22 +69,66 @@ func compileInto(ctx context.Context, native string, code []byte) error {
 }
 
 // precompile has a module compiled into the cache by another process, unless
-// that was done before or none is configured.
-func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, code []byte) error {
+// that was done before or none is configured. It returns the size of the
+// native code, 0 if that isn't known.
+func (e *Engine) precompile(ctx context.Context, hash agreement.Hash, code []byte) (int64, error) {
 	if len(e.cfg.Compiler) == 0 || e.modules.native == "" {
-		return nil
+		return 0, nil
 	}
 	done := filepath.Join(e.modules.native, "done", hash.String())
-	if _, err := os.Stat(done); err == nil {
-		return nil
+	if mark, err := os.ReadFile(done); err == nil { //nolint:gosec // our own directory
+		size, _ := strconv.ParseInt(string(mark), 10, 64)
+		return size, nil
+	}
+	before, err := e.modules.nativeFiles()
+	if err != nil {
+		return 0, err
 	}
 	if err := e.runCompiler(ctx, code); err != nil {
-		return err
+		return 0, err
+	}
+	size, err := e.modules.newNative(before, maxNative)
+	if err != nil {
+		return 0, err
 	}
 	if err := os.MkdirAll(filepath.Dir(done), 0o700); err != nil {
-		return fmt.Errorf("marking a module as compiled: %w", err)
+		return 0, fmt.Errorf("marking a module as compiled: %w", err)
 	}
-	return os.WriteFile(done, nil, 0o600)
+	return size, os.WriteFile(done, strconv.AppendInt(nil, size, 10), 0o600)
+}
+
+// nativeFiles lists the files of native code.
+func (f moduleFiles) nativeFiles() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(f.native, "wazero-*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("listing the cache of compiled modules: %w", err)
+	}
+	return files, nil
+}
+
+// newNative measures the native code that wasn't there before, and removes it
+// if it is too much.
+func (f moduleFiles) newNative(before []string, most int64) (int64, error) {
+	files, err := f.nativeFiles()
+	if err != nil {
+		return 0, err
+	}
+	files = slices.DeleteFunc(files, func(name string) bool { return slices.Contains(before, name) })
+	size := int64(0)
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0, fmt.Errorf("measuring native code: %w", err)
+		}
+		size += info.Size()
+	}
+	if size <= most {
+		return size, nil
+	}
+	for _, name := range files {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return 0, errors.Join(refused("its native code takes %d bytes; at most %d are allowed", size, most), err)
 }
 
 func (e *Engine) runCompiler(ctx context.Context, code []byte) error {

@@ -280,10 +280,11 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 	if err != nil {
 		return nil, err
 	}
-	if err := e.precompile(ctx, hash, p.Code); err != nil {
+	native, err := e.precompile(ctx, hash, p.Code)
+	if err != nil {
 		return nil, err
 	}
-	e.makeRoom(ctx, loadedSize(len(wasm), 0))
+	e.makeRoom(ctx, loadedSize(len(wasm), native, 0))
 	m := &loadedModule{hash: hash, mutable: p.Mutable}
 	if m.compiled, err = e.compiled(ctx, r, hash, p.Code); err != nil {
 		return nil, err
@@ -292,7 +293,7 @@ func (e *Engine) use(ctx context.Context, hash agreement.Hash, source func() ([]
 		m.close(ctx)
 		return nil, err
 	}
-	m.size = loadedSize(len(wasm), m.start.image.size)
+	m.size = loadedSize(len(wasm), native, m.start.image.size)
 	debug.FreeOSMemory() // compiling leaves much more garbage than anything else here
 	e.mu.Lock()
 	defer e.mu.Unlock()

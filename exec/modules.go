@@ -38,11 +38,14 @@ type loadedModules struct {
 	requests uint64
 }
 
-// loadedSize is what a module takes while it is loaded, in bytes: native code
-// and what the engine knows of it, its image, and open files, mappings and
-// address space, of which a system has so many.
-func loadedSize(wasm int, image uint64) int64 {
-	return 6*int64(wasm) + int64(image) + 256<<10 //nolint:gosec // at most maxImage
+// loadedSize is what a module takes while it is loaded, in bytes: native code,
+// what the engine knows of it, its image, and open files, mappings and address
+// space, of which a system has so many.
+func loadedSize(wasm int, native int64, image uint64) int64 {
+	if native == 0 {
+		native = 4 * int64(wasm) // as for stock Go
+	}
+	return native + 2*int64(wasm) + int64(image) + 256<<10 //nolint:gosec // at most maxImage
 }
 
 // find returns a module and makes the caller one of its users.

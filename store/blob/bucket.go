@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -200,7 +199,9 @@ func (b *bucket) putWhole(ctx context.Context, key string, content []byte, o min
 	o.ContentType = "application/octet-stream"
 	sum := sha256Hex(content)
 	return b.try(ctx, partCall, func(ctx context.Context) error {
-		_, err := b.core.PutObject(ctx, b.place.bucket, key, bytes.NewReader(content), int64(len(content)), "", sum, o)
+		body := lent{b: content}
+		defer body.takeBack()
+		_, err := b.core.PutObject(ctx, b.place.bucket, key, &body, int64(len(content)), "", sum, o)
 		return err
 	})
 }

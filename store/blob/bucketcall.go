@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -50,6 +52,38 @@ func once(ctx context.Context, limit time.Duration, call func(context.Context) e
 		return fmt.Errorf("%w (%s)", errSilence, limit)
 	}
 	return err
+}
+
+// lent is the body of one attempt. The HTTP transport may go on reading it
+// after the attempt has failed; then it gets nothing any more, and the bytes
+// can be changed.
+type lent struct {
+	mu   sync.Mutex
+	b    []byte // guarded by mu: what is left
+	back bool   // guarded by mu
+}
+
+var errTakenBack = errors.New("the attempt has ended")
+
+// Read gives the next bytes.
+func (l *lent) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.back {
+		return 0, errTakenBack
+	}
+	if len(l.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, l.b)
+	l.b = l.b[n:]
+	return n, nil
+}
+
+func (l *lent) takeBack() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b, l.back = nil, true
 }
 
 // wait waits before the attempt that follows.

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -124,7 +123,9 @@ func (w *bucketWriter) send() error {
 func (w *bucketWriter) sendPart(number int, part []byte) error {
 	o := minio.PutObjectPartOptions{Sha256Hex: sha256Hex(part), DisableContentSha256: true}
 	return w.home.try(w.ctx, partCall, func(ctx context.Context) error {
-		p, err := w.home.core.PutObjectPart(ctx, w.home.place.bucket, w.key, w.upload, number, bytes.NewReader(part), int64(len(part)), o)
+		body := lent{b: part}
+		defer body.takeBack()
+		p, err := w.home.core.PutObjectPart(ctx, w.home.place.bucket, w.key, w.upload, number, &body, int64(len(part)), o)
 		w.parts[number-1].ETag = p.ETag
 		return err
 	})
