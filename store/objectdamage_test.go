@@ -6,14 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"lukechampine.com/blake3"
 	"pgregory.net/rapid"
 
 	"github.com/affiliate-node/affiliate/agreement"
