@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"lukechampine.com/blake3"
 	"pgregory.net/rapid"
 
