@@ -84,6 +84,9 @@ func makeSample(t *testing.T, crashed bool) sample {
 	if crashed {
 		child := startChild(t, sampleDir+"="+m.dir)
 		child.kill(t)
+		for _, name := range append(m.files(t, "*.mem"), m.files(t, "*.vlog")...) {
+			cutZeros(t, filepath.Join(m.dir, name))
+		}
 		m.rows = m.open(t)
 		return m
 	}
@@ -96,6 +99,21 @@ func makeSample(t *testing.T, crashed bool) sample {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// cutZeros makes a log shorter that was made longer than it is filled.
+func cutZeros(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const some = 64 << 10
+	if used := int64(len(bytes.TrimRight(b, "\x00"))); used+some < int64(len(b)) {
+		if err := os.Truncate(path, used+some); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // open returns what is in a copy of the sample.
