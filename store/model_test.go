@@ -20,7 +20,7 @@ import (
 )
 
 // children are what this test binary does instead of testing.
-var children = map[string]func(string) error{crashDir: crashWriter, sampleDir: sampleWriter}
+var children = map[string]func(string) error{crashDir: crashWriter, sampleDir: sampleWriter, faultDir: meetFault}
 
 // TestMain makes the model test short enough for every run; the flags
 // -rapid.checks and -rapid.steps make it longer.

@@ -150,6 +150,9 @@ const closeTime = 2 * time.Minute
 // still in memory it is CodeDiskFull and the store stays open; a process that
 // ends then loses nothing, as after a crash.
 func (s *Store) Close() error {
+	if err := s.roomToClose(); err != nil {
+		return err
+	}
 	s.endOnce.Do(func() { close(s.ending) })
 	s.backups.turn.Lock() // a backup ends by itself now
 	defer s.backups.turn.Unlock()
@@ -157,11 +160,6 @@ func (s *Store) Close() error {
 	defer s.life.Unlock()
 	if s.closed {
 		return nil
-	}
-	const needed = 2 * memTableSize
-	if free := s.free(); free >= 0 && free < needed {
-		return agreement.Errorf(agreement.CodeDiskFull, "closing the store: the disk has %d bytes left, and it may take %d", free, int64(needed)).
-			WithHint("free space and try again; if the process ends as it is, nothing is lost")
 	}
 	s.closed = true
 	done := make(chan error, 1)
@@ -176,6 +174,19 @@ func (s *Store) Close() error {
 		return storeError("closing the store", err)
 	}
 	return nil
+}
+
+// roomToClose makes sure that there is room for what Badger writes at its end.
+func (s *Store) roomToClose() error {
+	const needed = 2 * memTableSize
+	s.life.RLock()
+	defer s.life.RUnlock()
+	free := s.free()
+	if s.closed || free < 0 || free >= needed {
+		return nil
+	}
+	return agreement.Errorf(agreement.CodeDiskFull, "closing the store: the disk has %d bytes left, and it may take %d", free, int64(needed)).
+		WithHint("free space and try again; if the process ends as it is, nothing is lost")
 }
 
 // load checks the format and the high water mark, and fills the totals.
