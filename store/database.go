@@ -53,11 +53,20 @@ func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v\n%s", errBadFiles, p, debug.Stack())
+			err = &panicked{p, debug.Stack()}
 		}
 	}()
 	return fn()
 }
+
+// panicked is the error that guarded makes of a panic.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v: %v", errBadFiles, p.value) }
+func (p *panicked) Unwrap() error { return errBadFiles }
 
 // shared runs fn while the database can't be closed.
 func (s *Store) shared(fn func() error) error {
@@ -66,7 +75,13 @@ func (s *Store) shared(fn func() error) error {
 	if s.closed {
 		return badger.ErrDBClosed
 	}
-	return guarded(fn)
+	err := guarded(fn)
+	var p *panicked
+	if errors.As(err, &p) {
+		s.stuck.Store(true)
+		s.log.Error("the database's files can't be read, or make no sense", "error", p, "stack", string(p.stack))
+	}
+	return err
 }
 
 // view runs fn on a snapshot.

@@ -87,7 +87,7 @@ func readError(err error, format string, args ...any) error {
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
 		return notFound(format, args...)
-	case errors.Is(err, errDecode):
+	case errors.Is(err, errDecode), errors.Is(err, errBadFiles):
 		return damaged(format, args...)
 	}
 	return storeError("reading "+fmt.Sprintf(format, args...), err)

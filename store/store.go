@@ -62,6 +62,7 @@ type Store struct {
 
 	queue  committer
 	broken atomic.Pointer[error] // why nothing is written any more
+	stuck  atomic.Bool           // Badger may hold a lock for ever, since it panicked
 	high   highWater
 
 	mu        sync.Mutex    // guards mem, changed and tombstone
@@ -141,9 +142,12 @@ func (s *Store) SignTombstones(sign func(o Object, reason string, at time.Time) 
 	s.tombstone = sign
 }
 
-// closeTime is how long Close waits for Badger, which tries for ever where it
-// can't write.
-const closeTime = 2 * time.Minute
+// How long Close waits for Badger, which tries for ever where it can't write,
+// and then where it has panicked.
+const (
+	closeTime      = 2 * time.Minute
+	closeTimeStuck = 5 * time.Second
+)
 
 // Close waits for running operations and closes the database. Later calls
 // fail; a second Close does nothing. Where the disk has no room for what is
@@ -162,12 +166,16 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	wait := closeTime
+	if s.stuck.Load() {
+		wait = closeTimeStuck
+	}
 	done := make(chan error, 1)
 	go func() { done <- guarded(s.db.Close) }()
 	var err error
 	select {
 	case err = <-done:
-	case <-time.After(closeTime):
+	case <-time.After(wait):
 		err = errors.New("the database doesn't end; the next opening takes up what it has not written")
 	}
 	if err := errors.Join(err, s.home.Close(), s.high.close()); err != nil {

@@ -1,0 +1,254 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// oneTable is a store whose rows are in one table, and large values in the
+// value log.
+func oneTable(t *testing.T) (s *Store, o Object) {
+	t.Helper()
+	dir := t.TempDir()
+	s = openTest(t, dir)
+	for range 20 {
+		o, _ = put(t, s, 3000)
+		if err := s.ReleaseObject(t.Context(), o.ID, "put"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return openTest(t, dir), o
+}
+
+func onlyFile(t *testing.T, dir, pattern string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %v, %v", pattern, names, err)
+	}
+	return names[0]
+}
+
+// TestTableDamagedWhileOpen: where a block can't be read, Badger says that
+// nothing is there. Verify says what is so, and nothing is purged because of
+// it.
+func TestTableDamagedWhileOpen(t *testing.T) {
+	t.Parallel()
+	s, _ := oneTable(t)
+	f, err := os.OpenFile(onlyFile(t, s.dir, "*.sst"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // of a test
+	b := make([]byte, 16)
+	if _, err := f.ReadAt(b, 1000); err != nil {
+		t.Fatal(err)
+	}
+	good := bytes.Clone(b)
+	b[3] ^= 1
+	if _, err := f.WriteAt(b, 1000); err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.Verify(t.Context(), nil)
+	wantCode(t, "verifying", err, agreement.CodeDamaged)
+	if v.Mended != 0 {
+		t.Errorf("verified %+v", v)
+	}
+	before, err := s.countKeys(t.Context(), prefixObject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.collectObjects(t.Context(), time.Now().Add(time.Hour))
+	wantCode(t, "collecting", err, agreement.CodeDamaged)
+	if after, err := s.countKeys(t.Context(), prefixObject); err != nil || after != before {
+		t.Errorf("%d of %d objects are left, %v", after, before, err)
+	}
+	if _, err := f.WriteAt(good, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.collectObjects(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		t.Error(err)
+	}
+	checkWhole(t, s)
+}
+
+// TestValuesCutWhileOpen: where the disk can't give a page of a mapped file,
+// the process gets a signal that ends it if nobody expects it.
+func TestValuesCutWhileOpen(t *testing.T) {
+	t.Parallel()
+	s, o := oneTable(t)
+	name := onlyFile(t, s.dir, "*.vlog")
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(name, 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Object(o.ID)
+	wantCode(t, "reading", err, agreement.CodeDamaged)
+	if err := os.WriteFile(name, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Object(o.ID); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, "closing what holds a lock", s.Close(), agreement.CodeStore)
+}
+
+// TestDamagedValueLogIsNotRewritten: Badger would take the damage for the end
+// of the file, and delete what follows.
+func TestDamagedValueLogIsNotRewritten(t *testing.T) {
+	t.Parallel()
+	s, o := oneTable(t)
+	name := onlyFile(t, s.dir, "*.vlog")
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot := append(number64(1), number64(uint64(info.Size()))...) //nolint:gosec // a size
+	d, err := os.OpenFile(filepath.Join(s.dir, discardFile), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close() //nolint:errcheck // of a test
+	if _, err := d.WriteAt(slot, 0); err != nil {
+		t.Fatal(err)
+	}
+	if next, err := s.rewrittenNext(); err != nil || next != filepath.Base(name) {
+		t.Fatalf("next is %q, %v", next, err)
+	}
+	if err := checkLog(name); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[500] ^= 1
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, "rewriting", s.collectValues(t.Context()), agreement.CodeDamaged)
+	if _, err := os.Stat(name); err != nil {
+		t.Error(err)
+	}
+	b[500] ^= 1
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Object(o.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWritingEndsWithAFailure: after a write of which nobody knows what is on
+// disk, none is taken, and what was acknowledged is there.
+func TestWritingEndsWithAFailure(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	o, p := put(t, s, 3000)
+	(&logger{log: slog.New(slog.DiscardHandler)}).Errorf("Error while curlf sync: %v\n", errors.New("no store"))
+	if err := s.SetCursor(t.Context(), "c", 1); err != nil {
+		t.Fatal(err)
+	}
+	s.db.Opts().Logger.Errorf("Error while curlf sync: %v\n", errors.New("bad disk"))
+	for _, err := range []error{s.SetCursor(t.Context(), "c", 2), s.Hold(t.Context(), o.ID, "pin", time.Time{})} {
+		wantCode(t, "writing", err, agreement.CodeStore)
+	}
+	if !bytes.Equal(readPayload(t, s, o.ID, 0), p) {
+		t.Error("the payload differs")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openTest(t, dir)
+	if v, err := s.Cursor("c"); err != nil || v != 1 {
+		t.Errorf("the cursor is %d, %v", v, err)
+	}
+	checkWhole(t, s)
+}
+
+// TestLostEnd opens a store whose last writes are gone without a trace.
+func TestLostEnd(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	for n := range uint64(5) {
+		if err := s.SetCursor(context.Background(), "c", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := s.memory().totals.batch
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := openHighWater(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.set(last + 1)
+	wantCode(t, "one write less", tryOpen(Options{Dir: dir, Key: testKey}), agreement.CodeDamaged)
+	h.set(last)
+	if err := h.close(); err != nil {
+		t.Fatal(err)
+	}
+	openTest(t, dir)
+}
+
+// TestOlderFormat refuses a store of the first format, whose values have no
+// checksums, and leaves it as it is.
+func TestOlderFormat(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	if err := s.commit(1, func(w *writer) error { w.set(formatKey(), encodeNumber(1)); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := tryOpen(Options{Dir: dir, Key: testKey})
+	wantCode(t, "format 1", err, agreement.CodeStore)
+	var e *agreement.Error
+	if errors.As(err, &e) && e.Hint == "" {
+		t.Error("there is no advice")
+	}
+}
+
+// FuzzFiles holds that no bytes make what looks at Badger's files panic or
+// allocate without bound.
+func FuzzFiles(f *testing.F) {
+	f.Add([]byte("Hello"), byte(0))
+	f.Add(append(number64(1), number64(2)...), byte(1))
+	f.Add(make([]byte, 60), byte(2))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, b []byte, which byte) {
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		switch which % 4 {
+		case 0:
+			_ = checkRegistry(path)
+		case 1:
+			_ = plausible(b[:len(b)/16*16], map[uint64]int64{1: 5})
+		case 2:
+			_ = checkLog(path)
+		case 3:
+			_ = checkBlock(b, nil)
+		}
+	})
+}
