@@ -25,12 +25,6 @@ const (
 	valueExt     = ".vlog"
 )
 
-// orphanDir is where tables go that the manifest doesn't list. Badger would
-// delete them: what a crash left, but also everything there is when the
-// manifest has lost its end. The directory is removed once the store proves to
-// have all that was acknowledged.
-const orphanDir = "orphans"
-
 // inspect looks at Badger's files before Badger does, so that damage is an
 // error: Badger makes a new, empty database where the manifest is missing,
 // deletes tables that the manifest doesn't list, and ends the process over
@@ -241,12 +235,4 @@ func readManifest(settings badger.Options) (badger.Manifest, error) {
 
 func tablePath(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%06d%s", number, tableExt))
-}
-
-// setAside moves a table to the directory of orphans.
-func setAside(dir, name string) error {
-	if err := os.MkdirAll(filepath.Join(dir, orphanDir), 0o700); err != nil {
-		return err
-	}
-	return os.Rename(filepath.Join(dir, name), filepath.Join(dir, orphanDir, name))
 }

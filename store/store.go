@@ -120,7 +120,7 @@ func open(o Options, log *slog.Logger) (*Store, error) {
 	s.puts.busy = map[agreement.Hash]chan struct{}{}
 	fail := s.fail
 	to.bad.Store(&fail)
-	if err := s.load(); err != nil {
+	if err := s.load(o.Key); err != nil {
 		return nil, errors.Join(openError(o.Dir, err), db.Close())
 	}
 	if s.home == nil {
@@ -198,7 +198,7 @@ func (s *Store) roomToClose() error {
 }
 
 // load checks the format and the high water mark, and fills the totals.
-func (s *Store) load() error {
+func (s *Store) load(key []byte) error {
 	isNew, err := s.checkFormat()
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (s *Store) load() error {
 		return agreement.Errorf(agreement.CodeDamaged, "write %d was acknowledged, and the database ends with %d", last, batch).
 			WithHint("files in %s are cut short or missing; restore the store from a backup", s.dir)
 	}
-	if err := os.RemoveAll(filepath.Join(s.dir, orphanDir)); err != nil {
+	if err := s.checkOrphans(key); err != nil {
 		return err
 	}
 	if s.high, err = openHighWater(s.dir); err != nil {

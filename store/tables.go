@@ -36,6 +36,17 @@ func checkTable(path string, t badger.TableManifest, registry *badger.KeyRegistr
 }
 
 func checkBlocks(b []byte, key *pb.DataKey, compression options.CompressionType) error {
+	return eachBlock(b, key, func(block []byte) error {
+		if compression != options.None {
+			return nil // Badger checks it when it reads it
+		}
+		_, err := checkBlock(block, key)
+		return err
+	})
+}
+
+// eachBlock checks the index of a table and calls fn with its blocks.
+func eachBlock(b []byte, key *pb.DataKey, fn func([]byte) error) error {
 	b, sum, err := cutEnd(b)
 	if err != nil {
 		return err
@@ -60,34 +71,31 @@ func checkBlocks(b []byte, key *pb.DataKey, compression options.CompressionType)
 		if !list.Offsets(&o, i) || uint64(o.Offset())+uint64(o.Len()) > uint64(len(blocks)) {
 			return fmt.Errorf("block %d is beyond its end", i)
 		}
-		if compression != options.None {
-			continue // Badger checks it when it reads it
-		}
-		if err := checkBlock(blocks[o.Offset():o.Offset()+o.Len()], key); err != nil {
+		if err := fn(blocks[o.Offset() : o.Offset()+o.Len()]); err != nil {
 			return fmt.Errorf("the block at byte %d: %w", o.Offset(), err)
 		}
 	}
 	return nil
 }
 
-// checkBlock checks a block: entries, where each of them begins, how many
-// there are, and the checksum of all that.
-func checkBlock(b []byte, key *pb.DataKey) error {
+// checkBlock decrypts and checks a block: entries, where each of them begins,
+// how many there are, and the checksum of all that, which it cuts off.
+func checkBlock(b []byte, key *pb.DataKey) ([]byte, error) {
 	b, err := opened(b, key)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, sum, err := cutEnd(b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := checkSum(b, sum); err != nil {
-		return err
+		return nil, err
 	}
 	if len(b) < 4 || uint64(len(b)-4) < 4*uint64(binary.BigEndian.Uint32(b[len(b)-4:])) {
-		return fmt.Errorf("it has no room for its entries")
+		return nil, fmt.Errorf("it has no room for its entries")
 	}
-	return nil
+	return b, nil
 }
 
 // cutEnd cuts off what the last four bytes give the length of.
