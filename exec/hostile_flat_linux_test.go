@@ -18,8 +18,11 @@ import (
 
 var flatRuns = flag.Int("runs", 10_000, "of TestMemoryIsFlat; 100,000 take some ten seconds")
 
-// flatModule names the module of stock Go that a child process runs.
-const flatModule = "AFFILIATE_TEST_FLAT_MODULE"
+// These name the module of stock Go that a child process runs, and its cache.
+const (
+	flatModule = "AFFILIATE_TEST_FLAT_MODULE"
+	flatCache  = "AFFILIATE_TEST_FLAT_CACHE"
+)
 
 // What a process has: resident memory in kB, open files, mappings.
 type has struct{ resident, files, mappings int }
@@ -60,7 +63,11 @@ func TestMemoryIsFlat(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := osexec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryIsFlat$", "-test.v", fmt.Sprintf("-runs=%d", *flatRuns))
-	cmd.Env = append(os.Environ(), flatModule+"="+path)
+	cache, err := cacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), flatModule+"="+path, flatCache+"="+cache)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -73,7 +80,7 @@ func TestMemoryIsFlat(t *testing.T) {
 }
 
 func flatChild(t *testing.T, path string) {
-	e := engine(t, Config{CacheDir: filepath.Join(filepath.Dir(path), "cache")})
+	e := engine(t, Config{CacheDir: os.Getenv(flatCache)})
 	goMemory(t, e, path)
 	quote, err := os.ReadFile("testdata/guests/quote-c/quote.wasm")
 	if err != nil {

@@ -250,7 +250,7 @@ func (d *decisions) hostCall(names []string) string {
 func FuzzHostCalls(f *testing.F) {
 	on, names := fuzzEngines(f), hostNames()
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 100 {
+	for range 40 {
 		b := make([]byte, 10+r.IntN(100))
 		for i := range b {
 			b[i] = byte(r.Uint32())
