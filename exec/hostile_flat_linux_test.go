@@ -105,6 +105,24 @@ func flatChild(t *testing.T, path string) {
 			}
 		})
 	}
+	var hostile []*Contract
+	for _, list := range [][]hostileCase{endless(), recursive(), greedy(), flooding()} {
+		for _, c := range list {
+			c.p.fuel = 50_000
+			loaded, err := e.Load(t.Context(), c.p.module())
+			if err != nil {
+				t.Fatal(err)
+			}
+			hostile = append(hostile, loaded)
+		}
+	}
+	flat(t, "rounds of all hostile contracts", 10, func() {
+		for _, c := range hostile {
+			if out := execute(t, e, c, Run{Time: at})[0]; len(out.Code) == 0 && len(out.Content) == 0 {
+				t.Fatalf("%+v", out)
+			}
+		}
+	})
 	flat(t, "modules loaded again", *flatRuns/100, func() {
 		e.makeRoom(t.Context(), e.loaded.limit)
 		if _, err := e.Load(t.Context(), quote); err != nil {
