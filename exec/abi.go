@@ -35,7 +35,7 @@ const maxValueName = 256
 // engine's rules, as is the cost table of instructions.
 const (
 	costHostCall = 128 // of every call
-	costByte     = 4   // of every byte that is logged or drawn at random
+	costByte     = 4   // of every byte that is logged, drawn at random, or output, to be made canonical
 	costVector   = 32  // of every part of what fd_write writes
 	// Bytes that are copied cost a unit for every 8.
 	copyShift = 3
@@ -170,7 +170,7 @@ func abiOutput(c *call, m api.Memory, a []uint64) uint64 {
 	case int64(len(b)) > c.outputLimit:
 		c.end(CodeOutputLimit, "an output of %d bytes; at most %d are allowed", len(b), c.outputLimit)
 	default:
-		c.charge(uint64(len(b)) >> copyShift)
+		c.charge(uint64(len(b)) * costByte)
 		c.output, c.done = append([]byte{}, b...), true
 	}
 	return 0

@@ -65,7 +65,7 @@ func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, 
 	e := &Engine{
 		cfg: cfg, log: log, modules: modules,
 		runs: make(chan struct{}, cfg.Workers), compile: make(chan struct{}, 1),
-		loaded: loadedModules{limit: LoadedLimit, byHash: make(map[agreement.Hash]*loadedModule)},
+		loaded: loadedModules{limit: LoadedLimit, maxIdle: max(4, cfg.Workers), byHash: make(map[agreement.Hash]*loadedModule)},
 	}
 	if cfg.CacheDir == "" {
 		e.cache = wazero.NewCompilationCache()

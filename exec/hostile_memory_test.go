@@ -125,7 +125,7 @@ func TestLoadedModulesAreBounded(t *testing.T) {
 		idle += len(m.idle)
 		size += m.size
 	}
-	if len(e.loaded.byHash) > 20 || size > e.loaded.limit || size != e.loaded.size || idle > maxIdle {
+	if len(e.loaded.byHash) > 20 || size > e.loaded.limit || size != e.loaded.size || idle > e.loaded.maxIdle {
 		t.Errorf("%d modules of %d bytes (%d are counted), %d instances", len(e.loaded.byHash), size, e.loaded.size, idle)
 	}
 	for _, c := range slices.Backward(contracts) {

@@ -35,6 +35,7 @@ type loadedModules struct {
 	byHash   map[agreement.Hash]*loadedModule
 	limit    int64
 	size     int64
+	maxIdle  int // instances of all modules that wait for their next run, with up to maxDirty pages each
 	requests uint64
 }
 
@@ -90,10 +91,6 @@ func (m *loadedModule) close(ctx context.Context) {
 	_ = m.compiled.Close(ctx) // frees memory; it has no way to fail
 }
 
-// maxIdle bounds the instances of all modules that wait for their next run.
-// Each may hold maxDirty pages.
-const maxIdle = 4
-
 // keep has an instance wait for the module's next run. It returns one that has
 // to give way, if there is one.
 func (l *loadedModules) keep(m *loadedModule, i *instance) *instance {
@@ -104,7 +101,7 @@ func (l *loadedModules) keep(m *loadedModule, i *instance) *instance {
 			oldest = other
 		}
 	}
-	if idle <= maxIdle {
+	if idle <= l.maxIdle {
 		return nil
 	}
 	first := oldest.idle[0]

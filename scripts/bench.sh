@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs benchmark families: agreements, exec, store, p2p, index (all of them
+# Runs benchmark families: agreements, exec, store, node, p2p, index (all of them
 # without a name). One line a figure on standard output:
 #   name value unit limit ratio goal met|short
 # The limit is measured in the same run; a dash stands where there is none.

@@ -17,7 +17,7 @@ const AgreementsFamily = "agreements"
 
 // PackageFamilies are the benchmark families that are Go benchmarks of the
 // package of the same name.
-func PackageFamilies() []string { return []string{"exec", "store", "p2p", "index"} }
+func PackageFamilies() []string { return []string{"exec", "store", "node", "p2p", "index"} }
 
 // ErrNoBenchmarks says that a package has none.
 var ErrNoBenchmarks = errors.New("no benchmarks")

@@ -53,19 +53,20 @@ type admission struct {
 	reader
 	rules Rules
 
-	types     []Signature
-	functions []uint32 // type of every function, imported ones first
-	imported  int
-	globals   int
-	mutable   []int // the mutable globals
-	tables    int
-	tableSize uint64 // at the start
-	memories  int
-	pages     uint32 // of memory at the start
-	exports   map[string]export
-	codes     int
-	announced int // data segments; -1: not announced
-	data      int // data segments that there are
+	types       []Signature
+	functions   []uint32 // type of every function, imported ones first
+	imported    int
+	globals     int
+	globalTypes []byte
+	mutable     []int // the mutable globals
+	tables      int
+	tableSize   uint64 // at the start
+	memories    int
+	pages       uint32 // of memory at the start
+	exports     map[string]export
+	codes       int
+	announced   int // data segments; -1: not announced
+	data        int // data segments that there are
 
 	targets                    int   // of br_tables, over all bodies
 	squares, slotSquares, work int64 // sums over all bodies
@@ -283,7 +284,9 @@ func (a *admission) globalSection() {
 	n := a.count(maxGlobals, 4, "globals")
 	a.elements(idGlobal)
 	for range n {
-		a.valueType(a.byte())
+		t := a.byte()
+		a.valueType(t)
+		a.globalTypes = append(a.globalTypes, t)
 		if m := a.byte(); m == 1 {
 			a.mutable = append(a.mutable, a.globals)
 		} else if m != 0 {

@@ -49,6 +49,7 @@ func (a *admission) body(sig Signature) {
 	w.begin(a.at)
 	w.locals, w.groups = a.locals(sig), a.at
 	w.code = a.at
+	w.frames[0].sig = ":" + Signature(results(sig))
 	_, w.frames[0].results = signature(sig)
 	w.block()
 	for len(w.frames) > 0 && a.err == nil {
@@ -80,6 +81,8 @@ func (a *admission) body(sig Signature) {
 // included.
 func (a *admission) locals(sig Signature) int {
 	total, _ := signature(sig)
+	w := &a.rewriting
+	w.localTypes = append(w.localTypes[:0], sig[:total]...)
 	groups := a.count(maxLocals, 2, "groups of locals")
 	a.rewriting.groupCount, a.rewriting.groupsAt = groups, a.at
 	for range groups {
@@ -89,7 +92,11 @@ func (a *admission) locals(sig Signature) int {
 			return 0
 		}
 		total += n
-		a.valueType(a.byte())
+		t := a.byte()
+		a.valueType(t)
+		for range n {
+			w.localTypes = append(w.localTypes, t)
+		}
 	}
 	return total
 }
@@ -100,11 +107,16 @@ func (a *admission) instruction() {
 	w, at := &a.rewriting, a.at
 	op := a.byte()
 	w.step(int(costs[op]))
+	made := resultTypes[op]
+	if op == opSelect {
+		made = w.typeAt(w.height - 2)
+		w.choose(at)
+	}
 	w.operands(int(effects[op]>>4), int(effects[op]&15))
+	w.makes(made)
 	switch {
 	case op == opBlock || op == opLoop || op == opIf:
-		params, results := a.blockTypeIndex()
-		w.open(op, params, results, a.at)
+		w.open(op, a.blockTypeIndex(), a.at)
 	case op == opElse:
 		if w.frames[len(w.frames)-1].op != opIf {
 			a.fail("an else without an if")
@@ -129,12 +141,12 @@ func (a *admission) instruction() {
 		w.dead()
 	case op == opCall:
 		if i := a.functionIndex(); a.err == nil {
-			w.operands(signature(a.types[a.functions[i]]))
+			w.invoke(a.types[a.functions[i]])
 		}
 		w.call(at, a.at)
 	case op == opIndirect:
 		if i := a.typeIndex(); a.err == nil {
-			w.operands(signature(a.types[i]))
+			w.invoke(a.types[i])
 		}
 		if a.u32() != 0 || a.tables == 0 {
 			a.fail("there is no such table")
@@ -155,12 +167,19 @@ func (a *admission) simple(op byte, at int) {
 		switch i := int(a.u32()); {
 		case i >= w.locals:
 			a.fail("there is no such local")
-		case op != opLocalGet:
+		case op == opLocalGet:
+			w.makes(w.localTypes[i])
+		default:
 			w.assign(i)
+			if op == opLocalTee {
+				w.makes(w.localTypes[i])
+			}
 		}
 	case op == 0x23 || op == 0x24: // global.get, .set
-		if int(a.u32()) >= a.globals {
+		if i := int(a.u32()); i >= a.globals {
 			a.fail("there is no such global")
+		} else if op == opGlobalGet {
+			w.makes(a.globalTypes[i])
 		}
 	case op >= 0x28 && op <= 0x3e: // loads and stores: alignment, offset
 		a.u32()
@@ -191,17 +210,17 @@ func (a *admission) simple(op byte, at int) {
 }
 
 // blockTypeIndex reads the type of a block.
-func (a *admission) blockTypeIndex() (params, results int) {
+func (a *admission) blockTypeIndex() Signature {
 	switch t := a.signed(33); {
 	case t >= 0 && t < int64(len(a.types)):
-		return signature(a.types[t])
+		return a.types[t]
 	case t == -64: // none
 	case t >= -4 && t <= -1:
-		results = 1
+		return Signature([]byte{':', byte(0x80 + t)})
 	default:
 		a.fail("there is no such type")
 	}
-	return 0, results
+	return ":"
 }
 
 // label reads how many blocks out a branch goes.
@@ -255,6 +274,7 @@ func (a *admission) prefixed(at int) {
 	switch op := a.u32(); {
 	case op <= 7: // saturating conversions
 		w.operands(1, 1)
+		w.makes([8]byte{typeI32, typeI32, typeI32, typeI32, typeI64, typeI64, typeI64, typeI64}[op])
 		w.step(costStep)
 	case op == 8: // memory.init
 		a.passive = true

@@ -12,8 +12,8 @@ const (
 	opI32Ne     = 0x47
 	opI32LtS    = 0x48
 	opI64LtS    = 0x53
-	opF32Eq     = 0x5b
-	opF64Eq     = 0x61
+	opF32Ne     = 0x5c
+	opF64Ne     = 0x62
 	opI32Add    = 0x6a
 	opI32Sub    = 0x6b
 	opI64Sub    = 0x7d
@@ -52,6 +52,9 @@ func (a *admission) emit(sig Signature) {
 		w.out = append(w.out, a.b[from:i.at]...)
 		from = i.at
 		w.put(i)
+		if i.what == insertSelect32 || i.what == insertSelect64 {
+			from++ // in its place
+		}
 	}
 	w.out = append(w.out, a.b[from:a.at]...)
 	if w.wrapped {
@@ -93,8 +96,9 @@ func (w *rewriting) scratchLocals(b []byte) {
 	}
 	add(w.wrapped, typeI64, &w.fuel)
 	add(w.wrapped, typeI32, &w.depth, &w.size, &w.old)
-	add(w.real32, typeF32, &w.scratch32)
-	add(w.real64, typeF64, &w.scratch64)
+	add(w.real32 || w.select32, typeF32, &w.scratch32, &w.other32)
+	add(w.real64 || w.select64, typeF64, &w.scratch64, &w.other64)
+	add(w.select32 || w.select64, typeI32, &w.condition)
 	w.out = appendUint(w.out, uint64(w.groupCount+groups)) //nolint:gosec // a count
 	w.out = append(w.out, b[w.groupsAt:w.groups]...)
 	w.out = append(w.out, more...)
@@ -161,9 +165,13 @@ func (w *rewriting) put(i insert) {
 	case insertLeave:
 		w.leaving()
 	case insertReal32:
-		w.canonical(w.scratch32, opF32Eq, 0x43, 0, 0, 0xc0, 0x7f)
+		w.canonical(w.scratch32, opF32Ne, 0x43, 0, 0, 0xc0, 0x7f)
 	case insertReal64:
-		w.canonical(w.scratch64, opF64Eq, 0x44, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f)
+		w.canonical(w.scratch64, opF64Ne, 0x44, 0, 0, 0, 0, 0, 0, 0xf8, 0x7f)
+	case insertSelect32:
+		w.choice(typeF32, w.scratch32, w.other32)
+	case insertSelect64:
+		w.choice(typeF64, w.scratch64, w.other64)
 	case insertBulk:
 		w.op(opLocalTee, w.size)
 		w.left()
@@ -208,12 +216,27 @@ func (w *rewriting) charged(check bool, frames int) {
 }
 
 // canonical replaces a NaN at the top of the stack by the canonical one.
-func (w *rewriting) canonical(scratch int, equal byte, nan ...byte) {
+func (w *rewriting) canonical(scratch int, notEqual byte, nan ...byte) {
 	w.op(opLocalTee, scratch)
+	w.op(opLocalGet, scratch)
+	w.out = append(w.out, notEqual, opIf, typeVoid)
 	w.out = append(w.out, nan...)
+	w.op(opLocalSet, scratch)
+	w.out = append(w.out, opEnd)
 	w.op(opLocalGet, scratch)
-	w.op(opLocalGet, scratch)
-	w.out = append(w.out, equal, opSelect)
+}
+
+// choice is a select of floats.
+func (w *rewriting) choice(t byte, first, second int) {
+	w.op(opLocalSet, w.condition)
+	w.op(opLocalSet, second)
+	w.op(opLocalSet, first)
+	w.op(opLocalGet, w.condition)
+	w.out = append(w.out, opIf, t)
+	w.op(opLocalGet, first)
+	w.out = append(w.out, opElse)
+	w.op(opLocalGet, second)
+	w.out = append(w.out, opEnd)
 }
 
 // grown charges for the pages that memory.grow gave, if it did.

@@ -16,12 +16,15 @@ type rewriting struct {
 	inserts  []insert
 	previous byte // opcode of the last instruction
 
-	blocks, work        int64 // of the body, to compile
-	slots               int64 // places that a frame of the compiled function may have
-	height, highest     int   // operands
-	around              int   // loops that are open
+	blocks, work        int64  // of the body, to compile
+	slots               int64  // places that a frame of the compiled function may have
+	height, highest     int    // operands
+	stack               []byte // types of the operands, as far as they are known
+	localTypes          []byte
+	around              int // loops that are open
 	loops, calls, bulks bool
 	real32, real64      bool // a scratch local is needed
+	select32, select64  bool // two are, and one for the condition
 
 	// What emitting uses.
 	out                           []byte
@@ -29,6 +32,7 @@ type rewriting struct {
 	wrapped                       bool // there is a way out for code that has run dry
 	fuel, depth, size, old        int  // scratch locals
 	scratch32, scratch64          int
+	other32, other64, condition   int
 	fuelGlobal, floor, depthLevel int // globals
 	weight                        int64
 }
@@ -41,7 +45,8 @@ type frame struct {
 	branched bool // a branch goes to its end
 	alive    bool // of opElse: control can reach the end of the first branch
 
-	params, results int       // of its type
+	sig             Signature // its type
+	params, results int       // of that
 	base            int       // operands below it
 	assigned        [2]uint64 // locals that have new values within it
 }
@@ -65,6 +70,8 @@ const (
 	insertLeave
 	insertReal32
 	insertReal64
+	insertSelect32
+	insertSelect64
 	insertBulk
 	insertBeforeGrow
 	insertAfterGrow
@@ -75,7 +82,7 @@ func (w *rewriting) begin(at int) {
 		begun: at, current: 1, previous: opUnreachable,
 		frames:   append(w.frames[:0], frame{op: opBlock, entry: 1, reach: math.MaxInt}),
 		segments: append(w.segments[:0], segment{}, segment{}),
-		inserts:  w.inserts[:0], out: w.out[:0],
+		inserts:  w.inserts[:0], out: w.out[:0], stack: w.stack[:0], localTypes: w.localTypes[:0],
 	}
 }
 
@@ -97,9 +104,10 @@ func (w *rewriting) segment(at int, what byte) {
 	w.insert(at, what)
 }
 
-func (w *rewriting) open(op byte, params, results, after int) {
+func (w *rewriting) open(op byte, sig Signature, after int) {
+	params, results := signature(sig)
 	w.frames = append(w.frames, frame{
-		op: op, entry: w.current, reach: math.MaxInt, params: params, results: results, base: max(w.height-params, 0),
+		op: op, entry: w.current, reach: math.MaxInt, sig: sig, params: params, results: results, base: max(w.height-params, 0),
 	})
 	if op == opLoop {
 		w.around++
@@ -118,7 +126,8 @@ func (w *rewriting) open(op byte, params, results, after int) {
 
 func (w *rewriting) otherwise(after int) {
 	f := &w.frames[len(w.frames)-1]
-	w.height = f.base + f.params
+	w.height = f.base
+	w.push(string(f.sig[:f.params]))
 	w.block()
 	f.op, f.alive = opElse, w.current != 0
 	if f.entry != 0 {
@@ -141,8 +150,8 @@ func (w *rewriting) close(after int) {
 	parent := &w.frames[last-1]
 	parent.assigned[0] |= f.assigned[0]
 	parent.assigned[1] |= f.assigned[1]
-	w.height = f.base + f.results
-	w.highest = max(w.highest, w.height)
+	w.height = f.base
+	w.push(results(f.sig))
 	parent.reach = min(parent.reach, f.reach)
 	reached := w.current != 0 || f.branched || f.op == opIf || f.alive
 	joins := f.branched || f.op == opIf || f.op == opElse // several ways lead here
@@ -192,6 +201,23 @@ func (w *rewriting) call(at, after int) {
 	w.insert(after, insertAfterCall)
 }
 
+// choose notes a select. One of floats is replaced: the compiler of wazero
+// v1.12.0 for amd64 may lose one of the two values while it moves others.
+func (w *rewriting) choose(at int) {
+	switch t := w.typeAt(w.height - 2); t {
+	case typeF32:
+		w.select32 = true
+		w.insert(at, insertSelect32)
+	case typeF64:
+		w.select64 = true
+		w.insert(at, insertSelect64)
+	default:
+		return
+	}
+	w.piece()
+	w.piece()
+}
+
 // visible notes that the bits of a float at the top of the stack become
 // visible. Those of a constant, of memory and of an integer are the same
 // everywhere; only arithmetic makes bits that differ.
@@ -206,6 +232,7 @@ func (w *rewriting) visible(at int, wide bool) {
 		w.real32 = true
 		w.insert(at, insertReal32)
 	}
+	w.piece()
 }
 
 // bulk notes an instruction whose last operand is a number of bytes.
