@@ -245,7 +245,8 @@ func killWriter(t *testing.T, dir string, a *acknowledged) {
 	}
 	lines := bufio.NewScanner(out)
 	if rand.IntN(3) > 0 && (!lines.Scan() || lines.Text() != "ready") {
-		t.Fatalf("the writer didn't start: %s, %v", stderr.String(), cmd.Wait())
+		err := cmd.Wait()
+		t.Fatalf("the writer didn't start: %s, %v", stderr.String(), err)
 	}
 	timer := time.AfterFunc(time.Duration(1+rand.IntN(400))*time.Millisecond, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()

@@ -43,6 +43,9 @@ func openBadger(o Options, log *logger) (db *badger.DB, err error) {
 	if err = guarded(func() error { return inspect(settings) }); err != nil {
 		return nil, err
 	}
+	if err = guarded(func() error { return checkOrphans(settings) }); err != nil {
+		return nil, err
+	}
 	err = guarded(func() (err error) { db, err = badger.Open(settings); return err })
 	return db, err
 }

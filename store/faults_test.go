@@ -149,7 +149,8 @@ func startChild(t *testing.T, env string, more ...func(*exec.Cmd)) *child {
 	}
 	c.lines = bufio.NewScanner(out)
 	if !c.lines.Scan() || c.lines.Text() != "ready" {
-		t.Fatalf("the process says %q: %s, %v", c.lines.Text(), c.stderr.String(), c.cmd.Wait())
+		err := c.cmd.Wait()
+		t.Fatalf("the process says %q: %s, %v", c.lines.Text(), c.stderr.String(), err)
 	}
 	return c
 }

@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/pb"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 )
 
 // Names of Badger's files.
@@ -34,7 +36,7 @@ func inspect(settings badger.Options) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Close() }() // gives the lock to Badger; nothing was written
+	defer unlockDir(lock) // gives the lock to Badger
 	files, err := listFiles(settings.Dir)
 	if err != nil {
 		return err
@@ -212,9 +214,13 @@ func checkTables(settings badger.Options, files badgerFiles) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	gone, err := removedTables(settings.Dir)
+	if err != nil {
+		return err
+	}
 	for _, number := range files.tables {
-		if _, listed := manifest.Tables[number]; listed {
-			continue
+		if _, listed := manifest.Tables[number]; listed || gone(number) {
+			continue // Badger deletes those that are gone
 		}
 		if err := setAside(settings.Dir, filepath.Base(tablePath(settings.Dir, number))); err != nil {
 			return err
@@ -222,6 +228,41 @@ func checkTables(settings badger.Options, files badgerFiles) error {
 	}
 	return nil
 }
+
+// removedTables tells which tables the manifest has listed and then taken off:
+// a crash may have left them, and they have rows that nothing has any more.
+func removedTables(dir string) (gone func(number uint64) bool, err error) {
+	b, err := readSmall(filepath.Join(dir, manifestFile), maxManifestFile)
+	if err != nil {
+		return nil, err
+	}
+	const head = 8 // magic and versions; before each set of changes its length and checksum
+	removed, before := map[uint64]bool{}, uint64(0)
+	for at := head; at+head <= len(b); {
+		size := int(binary.BigEndian.Uint32(b[at:]))
+		if size > len(b)-at-head {
+			break // a crash cut it short
+		}
+		var set pb.ManifestChangeSet
+		if err := proto.Unmarshal(b[at+head:at+head+size], &set); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", errBadFiles, manifestFile, err)
+		}
+		for _, c := range set.Changes {
+			switch {
+			case c.Op == pb.ManifestChange_DELETE:
+				removed[c.Id] = true
+			case at == head: // it was written anew, and begins with all that there was then
+				before = max(before, c.Id)
+			}
+		}
+		at += head + size
+	}
+	return func(number uint64) bool { return removed[number] || number < before }, nil
+}
+
+// maxManifestFile bounds the manifest, which Badger writes anew after ten
+// thousand tables that came and went, in bytes.
+const maxManifestFile = 64 << 20
 
 func readManifest(settings badger.Options) (badger.Manifest, error) {
 	f, err := os.Open(filepath.Join(settings.Dir, manifestFile))

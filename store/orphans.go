@@ -31,9 +31,11 @@ func setAside(dir, name string) error {
 }
 
 // checkOrphans makes sure that the database has every row of the tables that
-// were set aside, or a newer one in its place.
-func (s *Store) checkOrphans(key []byte) error {
-	dir := filepath.Join(s.dir, orphanDir)
+// were set aside, or a newer one in its place. It opens the database for that,
+// without what merges tables: that may drop rows which are deleted, with the
+// marks that say so.
+func checkOrphans(settings badger.Options) (err error) {
+	dir := filepath.Join(settings.Dir, orphanDir)
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -41,7 +43,12 @@ func (s *Store) checkOrphans(key []byte) error {
 	if err != nil {
 		return err
 	}
-	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: s.dir, ReadOnly: true, EncryptionKey: key})
+	db, err := badger.Open(settings.WithNumCompactors(0))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	registry, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: settings.Dir, ReadOnly: true, EncryptionKey: settings.EncryptionKey})
 	if err != nil {
 		return err
 	}
@@ -50,26 +57,26 @@ func (s *Store) checkOrphans(key []byte) error {
 		if err != nil {
 			return err
 		}
-		missing, err := s.missing(b, registry)
+		missing, err := missingRows(db, b, registry)
 		if err != nil {
 			return err
 		}
 		if missing > 0 {
 			return agreement.Errorf(agreement.CodeDamaged, "table %s has %d rows that the database has lost", f.Name(), missing).
-				WithHint("%s is damaged, or tables are missing; restore the store from a backup", filepath.Join(s.dir, manifestFile))
+				WithHint("%s is damaged, or tables are missing; restore the store from a backup", filepath.Join(settings.Dir, manifestFile))
 		}
 	}
 	return os.RemoveAll(dir)
 }
 
-// missing counts the rows of a table that the database doesn't have. Of a
+// missingRows counts the rows of a table that the database doesn't have. Of a
 // table that isn't whole there are none: a crash cut it short.
-func (s *Store) missing(b []byte, registry *badger.KeyRegistry) (n int, err error) {
+func missingRows(db *badger.DB, b []byte, registry *badger.KeyRegistry) (n int, err error) {
 	blocks, ok := blocksOf(b, registry)
 	if !ok {
 		return 0, nil
 	}
-	err = s.view(func(txn *badger.Txn) error {
+	err = db.View(func(txn *badger.Txn) error {
 		for _, block := range blocks {
 			err := eachEntry(block, func(key []byte) error {
 				there, err := hasVersion(txn, key)

@@ -105,10 +105,20 @@ func open(o Options, log *slog.Logger) (*Store, error) {
 	if err := prepareDir(o.Dir); err != nil {
 		return nil, openError(o.Dir, err)
 	}
+	if free := freeBytes(o.Dir); free >= 0 && free < badgerNeeds {
+		return nil, openError(o.Dir, agreement.Errorf(agreement.CodeDiskFull, "the disk has %d bytes left, and it may take %d", free, int64(badgerNeeds)).
+			WithHint("free space on the disk of %s", o.Dir))
+	}
 	to := &logger{log: log}
-	db, err := openBadger(o, to)
+	var db *badger.DB
+	err := whileInUse(func() (err error) {
+		if db, err = openBadger(o, to); err != nil {
+			err = openError(o.Dir, err)
+		}
+		return err
+	})
 	if err != nil {
-		return nil, openError(o.Dir, err)
+		return nil, err
 	}
 	s := &Store{
 		db: db, log: log, home: o.Home, dir: o.Dir,
@@ -120,15 +130,30 @@ func open(o Options, log *slog.Logger) (*Store, error) {
 	s.puts.busy = map[agreement.Hash]chan struct{}{}
 	fail := s.fail
 	to.bad.Store(&fail)
-	if err := s.load(o.Key); err != nil {
+	if err := s.load(); err != nil {
 		return nil, errors.Join(openError(o.Dir, err), db.Close())
 	}
 	if s.home == nil {
-		if s.home, err = blob.Files(filepath.Join(o.Dir, "payloads")); err != nil {
+		err = whileInUse(func() (err error) { s.home, err = blob.Files(filepath.Join(o.Dir, "payloads")); return err })
+		if err != nil {
 			return nil, errors.Join(err, s.high.close(), db.Close())
 		}
 	}
 	return s, nil
+}
+
+// whileInUse tries again for a moment: a process that ends has its locks a
+// little longer, and so has one that this process is just starting.
+func whileInUse(fn func() error) error {
+	const tries, pause = 10, 20 * time.Millisecond
+	var err error
+	for range tries {
+		if err = fn(); agreement.CodeOf(err) != agreement.CodeInUse || err == nil {
+			break
+		}
+		time.Sleep(pause)
+	}
+	return err
 }
 
 // ID names the store. It is made with it, and a restored one gets another.
@@ -184,21 +209,25 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// badgerNeeds is what Badger may write when it opens and when it closes, in
+// bytes: what its logs have that isn't in tables. Into mapped files, so that
+// without room the process would end.
+const badgerNeeds = 2 * memTableSize
+
 // roomToClose makes sure that there is room for what Badger writes at its end.
 func (s *Store) roomToClose() error {
-	const needed = 2 * memTableSize
 	s.life.RLock()
 	defer s.life.RUnlock()
 	free := s.free()
-	if s.closed || free < 0 || free >= needed {
+	if s.closed || free < 0 || free >= badgerNeeds {
 		return nil
 	}
-	return agreement.Errorf(agreement.CodeDiskFull, "closing the store: the disk has %d bytes left, and it may take %d", free, int64(needed)).
+	return agreement.Errorf(agreement.CodeDiskFull, "closing the store: the disk has %d bytes left, and it may take %d", free, int64(badgerNeeds)).
 		WithHint("free space and try again; if the process ends as it is, nothing is lost")
 }
 
 // load checks the format and the high water mark, and fills the totals.
-func (s *Store) load(key []byte) error {
+func (s *Store) load() error {
 	isNew, err := s.checkFormat()
 	if err != nil {
 		return err
@@ -216,9 +245,6 @@ func (s *Store) load(key []byte) error {
 	if batch := s.memory().totals.batch; batch < last {
 		return agreement.Errorf(agreement.CodeDamaged, "write %d was acknowledged, and the database ends with %d", last, batch).
 			WithHint("files in %s are cut short or missing; restore the store from a backup", s.dir)
-	}
-	if err := s.checkOrphans(key); err != nil {
-		return err
 	}
 	if s.high, err = openHighWater(s.dir); err != nil {
 		return err

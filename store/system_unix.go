@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// lockDir takes Badger's own lock on the directory, until the file is closed.
+// lockDir takes Badger's own lock on the directory.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -25,4 +25,11 @@ func lockDir(dir string) (*os.File, error) {
 		err = fmt.Errorf("locking the directory: %w", err)
 	}
 	return nil, errors.Join(err, f.Close())
+}
+
+// unlockDir gives the lock back, even if a process that is just being started
+// still has the file.
+func unlockDir(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // closing does it, too
+	_ = f.Close()                                   // nothing was written
 }
