@@ -22,7 +22,7 @@ func Encode(c Config) []byte {
 	root := reflect.ValueOf(c)
 	for section := range fields(root.Type()) {
 		b.WriteString("\n")
-		writeComment(&b, "# ", section.Tag.Get("comment"))
+		writeComment(&b, section.Tag.Get("comment"))
 		fmt.Fprintf(&b, "[%s]\n", section.Tag.Get("toml"))
 		writeSection(&b, root.FieldByIndex(section.Index))
 	}
@@ -40,13 +40,13 @@ func writeSection(b *bytes.Buffer, section reflect.Value) {
 			writeKeepRules(b, rules)
 			continue
 		}
-		writeComment(b, "# ", f.Tag.Get("comment"))
+		writeComment(b, f.Tag.Get("comment"))
 		fmt.Fprintf(b, "%s = %s\n", f.Tag.Get("toml"), literal(v))
 	}
 }
 
 func writeRules(b *bytes.Buffer, rules []Rule) {
-	writeComment(b, "# ", `Rules, in order; the first that matches a proposal decides, before "default". `+
+	writeComment(b, `Rules, in order; the first that matches a proposal decides, before "default". `+
 		`contract is a whole hash or a name, proposer an account address; "*" or nothing matches any. `+
 		`A name is only what a module says of itself, and anybody can give another module the same one: `+
 		`name the hash, as affiliate contract show prints it, unless the rule names a proposer whom you trust. `+
@@ -61,7 +61,7 @@ func writeRules(b *bytes.Buffer, rules []Rule) {
 }
 
 func writeKeepRules(b *bytes.Buffer, rules []KeepRule) {
-	writeComment(b, "# ", `Rules, in order; the first that matches an agreement's contract decides, before "default". `+
+	writeComment(b, `Rules, in order; the first that matches an agreement's contract decides, before "default". `+
 		`contract is a whole hash or a name. A record that a later agreement reads is kept for that one too.`)
 	if len(rules) == 0 {
 		b.WriteString("# [[retention.rule]]\n# contract = \"loan\"\n# keep = \"10y\"\n")
@@ -75,7 +75,8 @@ func writeKeepRules(b *bytes.Buffer, rules []KeepRule) {
 // commentWidth is where comments are broken, in bytes.
 const commentWidth = 96
 
-func writeComment(b *bytes.Buffer, prefix, text string) {
+func writeComment(b *bytes.Buffer, text string) {
+	const prefix = "# "
 	if text == "" {
 		return
 	}

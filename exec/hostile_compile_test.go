@@ -30,10 +30,12 @@ func bombs() map[string]struct{ locals, some, more, words string } {
 			"", many(100, "call make") + many(100, "block local.get 0 br_table 0,0,0,0 end") + many(100, "call take"),
 			many(600, "call make") + many(600, "block local.get 0 br_table 0,0,0,0,0 end") + many(600, "call take"), "values live",
 		},
-		"fills":  {"", many(100, "local.get 0 local.get 0 local.get 0 memory.fill"), many(1500, "local.get 0 local.get 0 local.get 0 memory.fill"), "6000 blocks"},
-		"copies": {"", many(100, "local.get 0 local.get 0 local.get 0 memory.copy"), many(1500, "local.get 0 local.get 0 local.get 0 memory.copy"), "6000 blocks"},
-		"growth": {"", many(100, "local.get 0 memory.grow drop"), many(1500, "local.get 0 memory.grow drop"), "6000 blocks"},
-		"values": {"", many(1000, "call make") + many(1000, "call take"), many(16000, "call make") + many(16000, "call take"), "too many values"},
+		"fills":             {"", many(100, "local.get 0 local.get 0 local.get 0 memory.fill"), many(1500, "local.get 0 local.get 0 local.get 0 memory.fill"), "6000 blocks"},
+		"copies":            {"", many(100, "local.get 0 local.get 0 local.get 0 memory.copy"), many(1500, "local.get 0 local.get 0 local.get 0 memory.copy"), "6000 blocks"},
+		"growth":            {"", many(100, "local.get 0 memory.grow drop"), many(1500, "local.get 0 memory.grow drop"), "6000 blocks"},
+		"stores of floats":  {"F", many(400, "local.get 0 local.get 1 f64.store"), many(3500, "local.get 0 local.get 1 f64.store"), "6000 blocks"},
+		"choices of floats": {"FF", many(400, "local.get 1 local.get 2 local.get 0 select local.set 1"), many(3500, "local.get 1 local.get 2 local.get 0 select local.set 1"), "6000 blocks"},
+		"values":            {"", many(1000, "call make") + many(1000, "call take"), many(16000, "call make") + many(16000, "call take"), "too many values"},
 	}
 }
 

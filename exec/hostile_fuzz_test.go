@@ -263,9 +263,7 @@ func FuzzHostCalls(f *testing.F) {
 func (on pair) hostCalls(t *testing.T, names []string, b []byte) {
 	d := decisions{b}
 	p := program{data: map[int]string{0: "in", 64: "\x40\x00\x00\x00\x10\x00\x00\x00\xf0\xff\x02\x00\x20\x00\x00\x00", 1000: string(b[:min(len(b), 2000)])}}
-	for _, name := range names[:len(names)-24] {
-		p.imports = append(p.imports, name)
-	}
+	p.imports = append(p.imports, names[:len(names)-24]...)
 	var text strings.Builder
 	for range 1 + d.n(12) {
 		switch d.n(4) {

@@ -50,7 +50,7 @@ func (i *image) show(space []byte) error {
 	if i.size == 0 {
 		return nil
 	}
-	_, err := unix.MmapPtr(int(i.file.Fd()), 0, unsafe.Pointer(unsafe.SliceData(space)), uintptr(i.size),
+	_, err := unix.MmapPtr(int(i.file.Fd()), 0, unsafe.Pointer(unsafe.SliceData(space)), uintptr(i.size), //nolint:gosec // space is reserved, and larger
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
 	return err
 }
@@ -108,7 +108,7 @@ func (i *image) dirty(space []byte) ([]span, error) {
 	if i.pagemap == nil {
 		return nil, errors.ErrUnsupported
 	}
-	first := uintptr(unsafe.Pointer(unsafe.SliceData(space))) / systemPage
+	first := uintptr(unsafe.Pointer(unsafe.SliceData(space))) / systemPage //nolint:gosec // an address to ask about
 	entries := make([]byte, i.size/systemPage*8)
 	if _, err := i.pagemap.ReadAt(entries, int64(first)*8); err != nil { //nolint:gosec // an address
 		return nil, err

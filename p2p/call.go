@@ -238,9 +238,7 @@ func (p *payload) request(r *affiliatev1.FetchObjectRequest, limit time.Duration
 	if err := writeFrame(p.stream, r, requestLimit); err != nil {
 		return nil, peerError(err)
 	}
-	if err := p.stream.CloseWrite(); err != nil {
-		return nil, peerError(err)
-	}
+	_ = p.stream.CloseWrite() // a peer that has refused already has cancelled this side; its answer is still to be read
 	response := new(affiliatev1.FetchObjectResponse)
 	if err := readFrame(p.in, response, responseLimit); err != nil {
 		return nil, peerError(err)

@@ -114,37 +114,37 @@ func (a *admission) instruction() {
 	}
 	w.operands(int(effects[op]>>4), int(effects[op]&15))
 	w.makes(made)
-	switch {
-	case op == opBlock || op == opLoop || op == opIf:
+	switch op {
+	case opBlock, opLoop, opIf:
 		w.open(op, a.blockTypeIndex(), a.at)
-	case op == opElse:
+	case opElse:
 		if w.frames[len(w.frames)-1].op != opIf {
 			a.fail("an else without an if")
 			return
 		}
 		w.otherwise(a.at)
-	case op == opEnd:
+	case opEnd:
 		w.close(a.at)
-	case op == opBr || op == opBrIf:
+	case opBr, opBrIf:
 		w.branch(a.label())
 		if op == opBr {
 			w.dead()
 		} else {
 			w.fork(a.at)
 		}
-	case op == opBrTable:
+	case opBrTable:
 		a.branchTable()
 		w.dead()
-	case op == opReturn:
+	case opReturn:
 		w.leave(at)
-	case op == opUnreachable:
+	case opUnreachable:
 		w.dead()
-	case op == opCall:
+	case opCall:
 		if i := a.functionIndex(); a.err == nil {
 			w.invoke(a.types[a.functions[i]])
 		}
 		w.call(at, a.at)
-	case op == opIndirect:
+	case opIndirect:
 		if i := a.typeIndex(); a.err == nil {
 			w.invoke(a.types[i])
 		}

@@ -214,8 +214,7 @@ func (w *rewriting) choose(at int) {
 	default:
 		return
 	}
-	w.piece()
-	w.piece()
+	w.branches()
 }
 
 // visible notes that the bits of a float at the top of the stack become
@@ -224,7 +223,9 @@ func (w *rewriting) choose(at int) {
 func (w *rewriting) visible(at int, wide bool) {
 	switch p := w.previous; {
 	case wide && (p == 0x44 || p == 0x2b || p == 0xbf): // f64.const, .load, .reinterpret_i64
+		return
 	case !wide && (p == 0x43 || p == 0x2a || p == 0xbe): // f32.const, .load, .reinterpret_i32
+		return
 	case wide:
 		w.real64 = true
 		w.insert(at, insertReal64)
@@ -232,7 +233,7 @@ func (w *rewriting) visible(at int, wide bool) {
 		w.real32 = true
 		w.insert(at, insertReal32)
 	}
-	w.piece()
+	w.branches()
 }
 
 // bulk notes an instruction whose last operand is a number of bytes.
@@ -271,9 +272,10 @@ const frameUnit = 16 << 10
 // What compiled code may keep that isn't an operand of the module, in places
 // of 8 bytes.
 const (
-	joinSlots  = 4 // where ways meet: the fuel and the depth, the memory's place and size
-	bulkSlots  = 4
-	bulkBlocks = 4
+	joinSlots   = 4 // where ways meet: the fuel and the depth, the memory's place and size
+	bulkSlots   = 4
+	bulkBlocks  = 4
+	branchSlots = 2
 )
 
 // frameWeight is how many ordinary frames a function's counts as, at least

@@ -151,6 +151,13 @@ func (w *rewriting) block() {
 	w.piece()
 }
 
+// branches notes an instruction that becomes a branch and what comes after it.
+func (w *rewriting) branches() {
+	w.slots += branchSlots
+	w.block()
+	w.block()
+}
+
 // expands notes an instruction that becomes a loop, or a call of the engine.
 func (w *rewriting) expands() {
 	w.bulks = true
