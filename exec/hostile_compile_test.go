@@ -21,7 +21,7 @@ func bombs() map[string]struct{ locals, some, more, words string } {
 	table := "block:" + wide + ">" + wide + " local.get 0 br_table 0,0,0,0,0,0,0,0,0 end"
 	return map[string]struct{ locals, some, more, words string }{
 		"locals in nested loops": {
-			kinds, many(100, "loop") + use + give + many(100, "local.get 0 br_if 0 end"), many(600, "loop") + use + give + many(600, "local.get 0 br_if 0 end"), "values live",
+			kinds, many(40, "loop") + use + give + many(40, "local.get 0 br_if 0 end"), many(600, "loop") + use + give + many(600, "local.get 0 br_if 0 end"), "values live",
 		},
 		"tables with values below them": {
 			"", many(100, "call make "+table) + many(100, "call take"), many(700, "call make "+table) + many(700, "call take"), "values live",
