@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -345,23 +346,30 @@ func TestFewFiles(t *testing.T) {
 	runFault(t, "few files", nil, t.TempDir())
 }
 
-// allow lets this process have that many more files open.
+// allow lets this process have at most that many more files open.
 func allow(more int) error {
-	var r syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
-		return err
-	}
 	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return err
 	}
-	r.Cur = min(r.Max, uint64(len(open)-1+more))
+	return limitFiles(uint64(len(open) - 1 + more))
+}
+
+// limitFiles sets the limit that the system puts on the numbers of new files.
+// A limit of 0 refuses every one, whatever is open: it can be lifted without
+// opening anything.
+func limitFiles(n uint64) error {
+	var r syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
+		return err
+	}
+	r.Cur = min(r.Max, n)
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &r)
 }
 
 func fewFiles(dir string) error {
 	for _, few := range []int{8, 40} {
-		err := errors.Join(allow(few), refused("opening", tryOpen(Options{Dir: filepath.Join(dir, "data"), Key: testKey}), agreement.CodeStore), allow(1000))
+		err := errors.Join(allow(few), refused("opening", tryOpen(Options{Dir: filepath.Join(dir, "data"), Key: testKey}), agreement.CodeStore), limitFiles(math.MaxUint64))
 		if err != nil {
 			return err
 		}
@@ -371,14 +379,14 @@ func fewFiles(dir string) error {
 		return err
 	}
 	h := holding{}
-	if err := errors.Join(h.put(s, 100), h.put(s, 2*smallPayload), allow(0)); err != nil {
+	if err := errors.Join(h.put(s, 100), h.put(s, 2*smallPayload), limitFiles(0)); err != nil {
 		return err
 	}
 	err = errors.Join(refused("a large object", h.put(s, 2*smallPayload), agreement.CodeStore), h.put(s, 1000))
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(allow(1000), h.put(s, 2*smallPayload), h.check(s), s.Close()); err != nil {
+	if err := errors.Join(limitFiles(math.MaxUint64), h.put(s, 2*smallPayload), h.check(s), s.Close()); err != nil {
 		return err
 	}
 	return reopened(filepath.Join(dir, "data"), h)
