@@ -14,6 +14,12 @@ type Contract struct {
 	Manifest   Manifest
 	Functions  map[string]Handler // by Function.Name
 	Conditions map[string]Check   // by Condition.Name
+
+	// Types are zero values of the types that handlers read and return as JSON,
+	// such as Application{}. What encoding/json has to learn about them is then
+	// learned once, when the module is loaded, and not in every run: several
+	// times less fuel and time. Results are the same without.
+	Types []any
 }
 
 // Handler makes one record. What it returns becomes the record: []byte as it

@@ -4,6 +4,7 @@ package contract
 
 import (
 	"encoding/json"
+	"reflect"
 	"unsafe"
 )
 
@@ -32,7 +33,21 @@ var served Contract
 // variable of package main.
 func Serve(c Contract) Contract {
 	served = c
+	for _, zero := range c.Types {
+		learn(zero)
+	}
 	return c
+}
+
+// learn has encoding/json fill its caches of a type. Every run starts from the
+// memory that the module has after its variables are initialised. A type that
+// can't be coded is the handler's to report.
+func learn(zero any) {
+	b, err := json.Marshal(zero)
+	if err != nil {
+		return
+	}
+	_ = decode(b, reflect.New(reflect.TypeOf(zero)).Interface(), true)
 }
 
 //go:wasmexport describe

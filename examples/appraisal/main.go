@@ -34,6 +34,7 @@ var appraisal = contract.Serve(contract.Contract{
 		}},
 	},
 	Functions: map[string]contract.Handler{"appraise": appraise},
+	Types:     []any{Valuation{}, Appraisal{}},
 })
 
 func main() {}

@@ -53,6 +53,7 @@ var loan = contract.Serve(contract.Contract{
 		"record_document": recordDocument,
 	},
 	Conditions: map[string]contract.Check{"within_limits": withinLimits},
+	Types:      []any{Application{}, Terms{}},
 })
 
 func main() {}

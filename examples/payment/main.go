@@ -38,6 +38,7 @@ var contractOfPayments = contract.Serve(contract.Contract{
 		}},
 	},
 	Functions: map[string]contract.Handler{"record_payment": recordPayment},
+	Types:     []any{Payment{}, Terms{}, Balance{}},
 })
 
 func main() {}

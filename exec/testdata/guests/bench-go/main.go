@@ -39,6 +39,7 @@ var bench = contract.Serve(contract.Contract{
 		},
 	},
 	Functions: map[string]contract.Handler{"json": transform, "sha256": hash, "loop": loop, "sort": sort},
+	Types:     []any{Record{}, Loan{}},
 })
 
 func main() {}

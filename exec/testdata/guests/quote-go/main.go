@@ -23,6 +23,7 @@ var quote = contract.Serve(contract.Contract{
 		}},
 	},
 	Functions: map[string]contract.Handler{"quote": total},
+	Types:     []any{Quote{}},
 })
 
 func main() {}
