@@ -213,18 +213,13 @@ func (c *canonicaliser) arrange(members []member) error {
 	order := func(a, b member) int {
 		return compareNames(c.out[a.start+1:a.name-1], c.out[b.start+1:b.name-1])
 	}
-	sorted, begin := slices.IsSortedFunc(members, order), len(c.out)
-	if !sorted {
-		begin = int(members[0].start)
-		slices.SortFunc(members, order)
-	}
-	for i := 1; i < len(members); i++ {
-		if order(members[i-1], members[i]) == 0 {
-			return c.fail("the object that ends here names a member twice")
-		}
-	}
-	if sorted {
+	if ascend(members, order) {
 		return nil
+	}
+	begin := members[0].start
+	slices.SortFunc(members, order)
+	if !ascend(members, order) {
+		return c.fail("the object that ends here names a member twice")
 	}
 	c.scratch = c.scratch[:0]
 	for i, m := range members {
@@ -235,4 +230,13 @@ func (c *canonicaliser) arrange(members []member) error {
 	}
 	copy(c.out[begin:], c.scratch)
 	return nil
+}
+
+func ascend(members []member, order func(a, b member) int) bool {
+	for i := 1; i < len(members); i++ {
+		if order(members[i-1], members[i]) >= 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -20,6 +20,11 @@ const largest = "9007199254740992"
 // number reads a number and appends the form that ECMAScript gives it, which
 // is RFC 8785's, if that form means exactly what was written.
 func (c *canonicaliser) number() error {
+	if n := plainInteger(c.in[c.at:]); n > 0 {
+		c.out = append(c.out, c.in[c.at:c.at+n]...)
+		c.at += n
+		return nil
+	}
 	start := c.at
 	d, err := c.decimal()
 	if err != nil {
@@ -32,6 +37,27 @@ func (c *canonicaliser) number() error {
 	}
 	c.at, c.out = end, d.append(c.out)
 	return nil
+}
+
+// plainInteger is the length of the number that text begins with if it is an
+// integer in its one form, and so short that nothing more need be asked: most
+// are. Otherwise it is 0.
+func plainInteger(text []byte) int {
+	n := 0
+	if text[0] == '-' {
+		n = 1
+	}
+	first := n
+	for n < len(text) && '0' <= text[n] && text[n] <= '9' {
+		n++
+	}
+	switch digits := n - first; {
+	case digits == 0, digits >= len(largest), text[first] == '0':
+		return 0
+	case n < len(text) && (text[n] == '.' || text[n] == 'e' || text[n] == 'E'):
+		return 0
+	}
+	return n
 }
 
 func (c *canonicaliser) decimal() (decimal, error) {

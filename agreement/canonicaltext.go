@@ -8,6 +8,12 @@ import (
 // compareNames orders two strings in canonical escaped form by UTF-16 code
 // units, as RFC 8785 wants.
 func compareNames(a, b []byte) int {
+	for len(a) > 0 && len(b) > 0 && plainText[a[0]] && plainText[b[0]] {
+		if a[0] != b[0] {
+			return int(a[0]) - int(b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
 	for len(a) > 0 && len(b) > 0 {
 		x, n := nextRune(a)
 		y, m := nextRune(b)
@@ -46,6 +52,11 @@ func (c *canonicaliser) text() error {
 	c.at++
 	c.out = append(c.out, '"')
 	for c.at < len(c.in) {
+		if n := plainLength(c.in[c.at:]); n > 0 {
+			c.out = append(c.out, c.in[c.at:c.at+n]...)
+			c.at += n
+			continue
+		}
 		switch b := c.in[c.at]; {
 		case b == '"':
 			c.at++
@@ -60,9 +71,6 @@ func (c *canonicaliser) text() error {
 			c.out = appendRune(c.out, r)
 		case b < 0x20:
 			return c.fail("a control character in a string")
-		case b < utf8.RuneSelf:
-			c.at++
-			c.out = append(c.out, b)
 		default:
 			r, n := utf8.DecodeRune(c.in[c.at:])
 			if r == utf8.RuneError && n == 1 {
@@ -73,6 +81,23 @@ func (c *canonicaliser) text() error {
 		}
 	}
 	return c.fail("a string doesn't end")
+}
+
+// plainText are the bytes that stand for themselves in a string.
+var plainText = func() (plain [256]bool) {
+	for b := 0x20; b < utf8.RuneSelf; b++ {
+		plain[b] = b != '"' && b != '\\'
+	}
+	return plain
+}()
+
+// plainLength is how many bytes of s, from its start, are plain text.
+func plainLength(s []byte) int {
+	n := 0
+	for n < len(s) && plainText[s[n]] {
+		n++
+	}
+	return n
 }
 
 // escape reads one escape sequence, or two that make a surrogate pair.

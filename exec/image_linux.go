@@ -16,6 +16,7 @@ import (
 type image struct {
 	file    *os.File
 	pagemap *os.File // of this process; nil: the system has none
+	content []byte   // the file, shown
 	size    uint64   // bytes, whole pages
 }
 
@@ -41,8 +42,9 @@ func newImage(size uint64, fill func(content []byte)) (*image, error) {
 		i.close()
 		return nil, fmt.Errorf("making a module's first memory: %w", err)
 	}
+	i.content = content
 	fill(content)
-	return i, unix.Munmap(content)
+	return i, nil
 }
 
 // show puts the image at the start of a piece of address space.
@@ -64,7 +66,8 @@ const maxDirty = 2048
 
 // reset takes a memory that shows the image back to it. Pages that were
 // written are written again from the image, which is much faster than
-// dropping them and taking a page fault for each in the next run.
+// dropping them and taking a page fault for each in the next run, or reading
+// them from the file with a call of the system for each.
 func (i *image) reset(space []byte) error {
 	if i.size == 0 {
 		return nil
@@ -74,9 +77,7 @@ func (i *image) reset(space []byte) error {
 		return unix.Madvise(space[:i.size], unix.MADV_DONTNEED)
 	}
 	for _, d := range dirty {
-		if n, err := unix.Pread(int(i.file.Fd()), space[d.from:d.to], int64(d.from)); err != nil || n != d.to-d.from {
-			return unix.Madvise(space[:i.size], unix.MADV_DONTNEED)
-		}
+		copy(space[d.from:d.to], i.content[d.from:d.to])
 	}
 	return nil
 }
@@ -134,6 +135,8 @@ func (i *image) dirty(space []byte) ([]span, error) {
 }
 
 func (i *image) close() {
+	_ = unix.Munmap(i.content)
+	i.content = nil
 	_ = i.file.Close()
 	if i.pagemap != nil {
 		_ = i.pagemap.Close()
