@@ -219,7 +219,9 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	a := newAcknowledged()
 	for n := range *kills {
-		killWriter(t, dir, a)
+		if err := stopWriter(t, dir, a, (*os.Process).Kill); err == nil || err.Exited() {
+			t.Fatalf("the writer wasn't killed: %v", err)
+		}
 		if n%20 == 19 || n == *kills-1 {
 			a.check(t, dir)
 		}
@@ -227,10 +229,10 @@ func TestKill(t *testing.T) {
 	t.Logf("%d writes were acknowledged before %d kills, %d objects", a.lines, *kills, len(a.objects))
 }
 
-// killWriter starts a writer, which also checks that what the last one left
-// can be opened, and kills it after a random time: one in three before it has
-// opened the store.
-func killWriter(t *testing.T, dir string, a *acknowledged) {
+// stopWriter starts a writer, which also checks that what the last one left
+// can be opened, and stops it after a random time: one in three before it has
+// opened the store. It returns how the process ended, if not by itself.
+func stopWriter(t *testing.T, dir string, a *acknowledged, stop func(*os.Process) error) *exec.ExitError {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), crashDir+"="+dir)
@@ -248,15 +250,19 @@ func killWriter(t *testing.T, dir string, a *acknowledged) {
 		err := cmd.Wait()
 		t.Fatalf("the writer didn't start: %s, %v", stderr.String(), err)
 	}
-	timer := time.AfterFunc(time.Duration(1+rand.IntN(400))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
+	stopped := make(chan error, 1)
+	time.AfterFunc(time.Duration(1+rand.IntN(400))*time.Millisecond, func() { stopped <- stop(cmd.Process) })
 	for lines.Scan() {
 		a.take(t, lines.Text())
 	}
 	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Exited() {
-		t.Fatalf("the writer wasn't killed: %v: %s", err, stderr.String())
+	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v: %s", err, stderr.String())
 	}
+	if err := <-stopped; err != nil {
+		t.Fatalf("stopping the writer: %v: %s", err, stderr.String())
+	}
+	return exit
 }
 
 // check opens the store and holds it to what was acknowledged.

@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/affiliate-node/affiliate/agreement"
 )
@@ -310,4 +313,41 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestOrphansBesideManyTables: looking for what was lost doesn't merge tables,
+// and must not wait for it either. Crashes may leave more tables than Badger
+// has on its first level before it lets writers wait, and more logs than it
+// lets wait.
+func TestOrphansBesideManyTables(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	dir := filepath.Join(home, "0")
+	if err := openTest(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	settings := badgerSettings(Options{Key: testKey}, &logger{log: slog.New(slog.DiscardHandler)}).WithNumCompactors(0)
+	tables, logs := settings.NumLevelZeroTablesStall, settings.NumMemtables+2
+	for n := range tables + logs {
+		db, err := badger.Open(settings.WithDir(dir).WithValueDir(dir).WithNumMemtables(tables + logs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := key(prefixCursor, number64(uint64(n))) //nolint:gosec // small
+		err = db.Update(func(txn *badger.Txn) error { return txn.Set(k, seal(k, make([]byte, 8))) })
+		if n >= tables { // a crash
+			dir = filepath.Join(home, strconv.Itoa(n))
+			err = errors.Join(err, os.CopyFS(dir, os.DirFS(db.Opts().Dir)))
+		}
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "000001.sst"))
+	if err := errors.Join(err, os.WriteFile(filepath.Join(dir, "009999.sst"), b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := openTest(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
 }

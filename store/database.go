@@ -26,10 +26,8 @@ const (
 // errBadFiles is under every error about files that make no sense.
 var errBadFiles = errors.New("its files make no sense")
 
-// openBadger opens the database once its files have been looked at: Badger
-// itself ends the process, or throws data away, on some kinds of damage.
-func openBadger(o Options, log *logger) (db *badger.DB, err error) {
-	settings := badger.DefaultOptions(o.Dir).
+func badgerSettings(o Options, log *logger) badger.Options {
+	return badger.DefaultOptions(o.Dir).
 		WithSyncWrites(true).WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTableSize).WithNumMemtables(2).
@@ -40,6 +38,12 @@ func openBadger(o Options, log *logger) (db *badger.DB, err error) {
 		WithChecksumVerificationMode(options.OnBlockRead).WithVerifyValueChecksum(true).
 		WithEncryptionKey(o.Key).
 		WithLogger(log)
+}
+
+// openBadger opens the database once its files have been looked at: Badger
+// itself ends the process, or throws data away, on some kinds of damage.
+func openBadger(o Options, log *logger) (db *badger.DB, err error) {
+	settings := badgerSettings(o, log)
 	if err = guarded(func() error { return inspect(settings) }); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func setAside(dir, name string) error {
 // checkOrphans makes sure that the database has every row of the tables that
 // were set aside, or a newer one in its place. It opens the database for that,
 // without what merges tables: that may drop rows which are deleted, with the
-// marks that say so.
+// marks that say so. Nor may it wait for tables to be merged.
 func checkOrphans(settings badger.Options) (err error) {
 	dir := filepath.Join(settings.Dir, orphanDir)
 	files, err := os.ReadDir(dir)
@@ -43,7 +43,7 @@ func checkOrphans(settings badger.Options) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := badger.Open(settings.WithNumCompactors(0))
+	db, err := badger.Open(settings.WithNumCompactors(0).WithNumLevelZeroTablesStall(math.MaxInt32))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// powerLosses is how often TestPowerLoss cuts the power; suite store-power sets
+// it. The test needs root, and the commands mkfs.ext4 and mount.
+var powerLosses = flag.Int("power-losses", 0, "how often TestPowerLoss takes away the disk's power")
+
+// powerDir names the directory for the process that has mounts of its own.
+const powerDir = "AFFILIATE_STORE_POWER_DIR"
+
+// TestPowerLoss takes away a file system while a process writes to it: what
+// wasn't on the disk by then is gone, as when the power goes. It finds what
+// was acknowledged, and nothing half.
+func TestPowerLoss(t *testing.T) {
+	if *powerLosses == 0 {
+		t.Skip("suite store-power runs it")
+	}
+	if dir := os.Getenv(powerDir); dir != "" {
+		losePower(t, dir)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestPowerLoss$", "-test.v", fmt.Sprintf("-power-losses=%d", *powerLosses))
+	cmd.Env = append(os.Environ(), powerDir+"="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func losePower(t *testing.T, dir string) {
+	t.Helper()
+	if err := syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""); err != nil {
+		t.Fatal(err)
+	}
+	disk, mounted := filepath.Join(dir, "disk"), filepath.Join(dir, "mounted")
+	if err := errors.Join(os.Mkdir(mounted, 0o700), os.WriteFile(disk, nil, 0o600), os.Truncate(disk, 2<<30)); err != nil {
+		t.Fatal(err)
+	}
+	command(t, "mkfs.ext4", "-q", "-F", disk)
+	a := newAcknowledged()
+	for n := range *powerLosses {
+		command(t, "mount", "-o", "loop", disk, mounted)
+		before := a.lines
+		exit := stopWriter(t, filepath.Join(mounted, "data"), a, func(p *os.Process) error {
+			err := shutDown(mounted)
+			_ = p.Kill() // unless an error of its disk has ended it
+			return err
+		})
+		t.Logf("loss %d: %d lines, last event %d, %v", n, a.lines-before, a.lastEvent, exit)
+		command(t, "umount", mounted)
+		if n%5 == 4 || n == *powerLosses-1 {
+			command(t, "mount", "-o", "loop", disk, mounted)
+			a.check(t, filepath.Join(mounted, "data"))
+			command(t, "umount", mounted)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d writes were acknowledged before the power went %d times, %d objects", a.lines, *powerLosses, len(a.objects))
+}
+
+func command(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
+	}
+}
+
+// shutDown ends a file system at once: nothing more reaches its disk, not even
+// its journal. The names are the kernel's, EXT4_IOC_SHUTDOWN and
+// EXT4_GOING_FLAGS_NOLOGFLUSH in fs/ext4/ext4.h.
+func shutDown(dir string) error {
+	const (
+		shutdown   = 0x8004587d // _IOR('X', 125, __u32)
+		noLogFlush = 2
+	)
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.IoctlSetPointerInt(int(f.Fd()), shutdown, noLogFlush)
+}
