@@ -162,9 +162,7 @@ func (h *Host) send(ctx context.Context, to string, m *affiliatev1.Mail) error {
 // mail could not be written: a peer may refuse before it has read all of it.
 func deliver(s network.Stream, m *affiliatev1.Mail) error {
 	writeErr := writeFrame(s, m, MailLimit)
-	if writeErr == nil {
-		writeErr = s.CloseWrite()
-	}
+	endRequest(s)
 	var receipt affiliatev1.Receipt
 	if err := readFrame(bufio.NewReader(s), &receipt, receiptLimit); err != nil {
 		return peerError(errors.Join(err, writeErr))
@@ -231,6 +229,11 @@ type payload struct {
 	closed bool
 }
 
+// endRequest says that all of a request was sent. A peer that has answered
+// already may have cancelled that direction, which is no error: its answer is
+// still to be read, and without one there will be an error.
+func endRequest(s network.Stream) { _ = s.CloseWrite() }
+
 func (p *payload) request(r *affiliatev1.FetchObjectRequest, limit time.Duration) (*affiliatev1.FetchObjectResponse, error) {
 	if err := p.stream.SetDeadline(time.Now().Add(limit)); err != nil {
 		return nil, peerError(err)
@@ -238,7 +241,7 @@ func (p *payload) request(r *affiliatev1.FetchObjectRequest, limit time.Duration
 	if err := writeFrame(p.stream, r, requestLimit); err != nil {
 		return nil, peerError(err)
 	}
-	_ = p.stream.CloseWrite() // a peer that has refused already has cancelled this side; its answer is still to be read
+	endRequest(p.stream)
 	response := new(affiliatev1.FetchObjectResponse)
 	if err := readFrame(p.in, response, responseLimit); err != nil {
 		return nil, peerError(err)

@@ -96,9 +96,7 @@ func (l *live) exchange(ctx context.Context, s network.Stream) error {
 	if err := writeFrame(s, &affiliatev1.HelloRequest{Record: l.greeting.Load()}, helloLimit); err != nil {
 		return fmt.Errorf("introducing ourselves: %w", peerError(err))
 	}
-	if err := s.CloseWrite(); err != nil {
-		return fmt.Errorf("introducing ourselves: %w", peerError(err))
-	}
+	endRequest(s)
 	var response affiliatev1.HelloResponse
 	if err := readFrame(bufio.NewReader(s), &response, helloLimit); err != nil {
 		if agreement.CodeOf(peerError(err)) == agreement.CodeNotAMember {
@@ -317,9 +315,7 @@ func (l *live) pullRecords(ctx context.Context, id peer.ID) (err error) {
 	}
 	done := closeOnDone(ctx, s)
 	defer func() { done(err) }()
-	if err := s.CloseWrite(); err != nil {
-		return err
-	}
+	endRequest(s)
 	in := bufio.NewReader(s)
 	for range MaxAffiliates {
 		var signed affiliatev1.SignedAffiliateRecord

@@ -146,7 +146,8 @@ func (k *keeper) pull(ctx context.Context) error {
 			return err
 		}
 		if len(page.Mail) == 0 {
-			return k.stream.CloseWrite()
+			endRequest(k.stream)
+			return nil
 		}
 		for _, m := range page.Mail {
 			if err := checkMail(m, false); err != nil {
@@ -163,7 +164,8 @@ func (k *keeper) pull(ctx context.Context) error {
 				continue
 			}
 			if k.claims++; k.claims > maxKeptClaims {
-				return k.stream.CloseWrite()
+				endRequest(k.stream)
+				return nil
 			}
 			if err := k.claim(ctx, m); err != nil {
 				return err
