@@ -140,9 +140,8 @@ func BenchmarkExecute(b *testing.B) {
 }
 
 // BenchmarkJSON runs one function on a JSON record of 1 KiB, all that the host
-// does included, beside the same calls on the module as it is: in a new
-// instance each, made beforehand, and all in one instance. The latter gives up
-// that runs can't see one another, and lets a Go guest keep its caches.
+// does included, beside the same calls on the module as it is, in one instance
+// that gives up that runs can't see one another.
 func BenchmarkJSON(b *testing.B) {
 	for _, guest := range []string{"bench-go", "bench-c"} {
 		e := engine(b, Config{})
@@ -167,20 +166,15 @@ func BenchmarkJSON(b *testing.B) {
 		}
 		shared, ctx := plain.ready(b, newRun())
 		defer shared.Close(ctx)
-		for name, limit := range map[string]func() time.Duration{
-			"new":  func() time.Duration { _, took := plain.run(b, newRun(), 0); return took },
-			"same": func() time.Duration { return plain.call(b, shared, newRun(), 0) },
-		} {
-			b.Run(guest+"/"+name, func(b *testing.B) {
-				var ours, theirs []time.Duration
-				for b.Loop() {
-					begin := time.Now()
-					execute(b, e, &one, Run{Proposed: inputs, Time: at})
-					ours, theirs = append(ours, time.Since(begin)), append(theirs, limit())
-				}
-				report(b, "ns/op", float64(median(ours)), float64(median(theirs)), 1/1.3)
-			})
-		}
+		b.Run(guest, func(b *testing.B) {
+			var ours, theirs []time.Duration
+			for b.Loop() {
+				begin := time.Now()
+				execute(b, e, &one, Run{Proposed: inputs, Time: at})
+				ours, theirs = append(ours, time.Since(begin)), append(theirs, plain.call(b, shared, newRun(), 0))
+			}
+			report(b, "ns/op", float64(median(ours)), float64(median(theirs)), 1/1.3)
+		})
 		e.release(m)
 	}
 }

@@ -1,14 +1,17 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,7 +59,7 @@ func losePower(t *testing.T, dir string) {
 		command(t, "mount", "-o", "loop", disk, mounted)
 		before := a.lines
 		exit := stopWriter(t, filepath.Join(mounted, "data"), a, func(p *os.Process) error {
-			err := shutDown(mounted)
+			err := errors.Join(freeze(p), shutDown(mounted))
 			_ = p.Kill() // unless an error of its disk has ended it
 			return err
 		})
@@ -78,6 +81,36 @@ func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, out)
+	}
+}
+
+// freeze stops every thread of a process. What a thread waits for in the
+// kernel comes to its end first: a file system that is shut down may tell a
+// waiting fsync of a commit that it has given up that it was made.
+func freeze(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
+		if err != nil {
+			return err
+		}
+		running := 0
+		for _, path := range stats {
+			stat, err := os.ReadFile(path)
+			_, state, _ := bytes.Cut(stat, []byte(") "))
+			if err == nil && !bytes.HasPrefix(state, []byte("T")) {
+				running++
+			}
+		}
+		if running == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d threads of the writer don't stop", running)
+		}
+		runtime.Gosched()
 	}
 }
 
