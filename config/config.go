@@ -81,7 +81,7 @@ type P2P struct {
 type Store struct {
 	MaxObjectSize Size     `toml:"max_object_size" comment:"Largest object accepted, 64KiB to 1TiB."`
 	Encrypt       bool     `toml:"encrypt" comment:"Encrypt the database and the index with a key derived from the root secret in HOME/keys. Objects are sealed in any case. Can't be changed later."`
-	Payloads      string   `toml:"payloads" comment:"Where sealed objects above 1 MiB lie. Empty: files in HOME/data/payloads. Or a bucket that this affiliate alone uses: \"s3://BUCKET/PREFIX?endpoint=URL&region=NAME\"; its credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or where else S3 programs have them, never from this file. What lies in one place isn't moved to another."`
+	Payloads      string   `toml:"payloads" comment:"Where sealed objects above 128 KiB lie. Empty: files in HOME/data/payloads. Or a bucket that this affiliate alone uses: \"s3://BUCKET/PREFIX?endpoint=URL&region=NAME\"; its credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or where else S3 programs have them, never from this file. What lies in one place isn't moved to another."`
 	DiskBudget    Size     `toml:"disk_budget" comment:"Bytes that the store may take, 64MiB or more; beyond them new work is refused, and what is running completes. \"0B\": no budget."`
 	DiskReserve   Size     `toml:"disk_reserve" comment:"Bytes of the disk that new work must leave free, 0B to 1TiB."`
 	Grace         Duration `toml:"grace" comment:"How long an object that nothing keeps any more is left before it is purged, 1s to 8760h."`

@@ -9,6 +9,7 @@ list() {
 name         needs               takes     what
 kill         Go                  2 min     kill -9 of each daemon at several moments of an agreement
 store-kill   Go                  3 min     kill -9 of a process that fills the store, 200 times; what was acknowledged is there, and nothing half
+store-power  Go, root            1 min     a disk loses its power under a process that fills the store, 60 times; as above
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
@@ -77,6 +78,14 @@ differential() {
 	go test ./exec/module -run '^TestDifferential$' -v -timeout 2h -executions "${EXECUTIONS:-200000}" -seed "${SEED:-0}"
 }
 
+power() {
+	if [ "$(id -u)" != 0 ] || ! debian mkfs.ext4 e2fsprogs || ! debian mount mount; then
+		skip store-power "it mounts file systems (run it as root, install e2fsprogs and mount)"
+		return
+	fi
+	go test ./store -run '^TestPowerLoss$' -v -count=1 -timeout 30m -power-losses "${LOSSES:-60}"
+}
+
 arm64() {
 	if ! debian qemu-aarch64-static qemu-user-static; then
 		skip arm64 "there is no emulator (install qemu-user-static)"
@@ -126,6 +135,7 @@ run() {
 	case "$1" in
 	kill | gossip) ./scripts/testnet.sh suite "$1" ;;
 	store-kill) go test ./store -run '^TestKill$' -v -count=1 -timeout 30m -kills "${KILLS:-200}" ;;
+	store-power) power ;;
 	validators4) ./scripts/testnet.sh --validators 4 ;;
 	affiliates5) ./scripts/testnet.sh --affiliates 5 ;;
 	life-cycle) go test ./agreement -run Ends -rapid.checks=200000 ;;

@@ -225,7 +225,7 @@ func TestOlderFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := tryOpen(Options{Dir: dir, Key: testKey})
-	wantCode(t, "format 1", err, agreement.CodeStore)
+	wantCode(t, "an older format", err, agreement.CodeStore)
 	var e *agreement.Error
 	if errors.As(err, &e) && e.Hint == "" {
 		t.Error("there is no advice")

@@ -10,7 +10,7 @@ import (
 )
 
 // Draft is an object that is being put: its payload is written to it, and its
-// name follows from that. One goroutine uses it. It takes about two megabytes
+// name follows from that. One goroutine uses it. It takes about one megabyte
 // of memory, however much is written.
 type Draft struct {
 	s    *Store

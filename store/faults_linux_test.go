@@ -217,10 +217,10 @@ func fullDiskMeanwhile(dir string) error {
 	}
 	h := holding{}
 	before := freeBytes(dir)
-	if err := refused("larger than the disk", h.put(s, 400*smallPayload), agreement.CodeDiskFull); err != nil {
+	if err := refused("larger than the disk", h.put(s, 400<<20), agreement.CodeDiskFull); err != nil {
 		return err
 	}
-	if after := freeBytes(dir); before-after > smallPayload {
+	if after := freeBytes(dir); before-after > 1<<20 {
 		return fmt.Errorf("a put that failed left %d bytes", before-after)
 	}
 	all := make(chan holding, 8)
@@ -230,7 +230,7 @@ func fullDiskMeanwhile(dir string) error {
 		g.Go(func() error {
 			mine := holding{}
 			for {
-				err := mine.put(s, 200_000+i*200_000)
+				err := mine.put(s, 60_000+i*60_000)
 				if err == nil {
 					continue
 				}
@@ -312,7 +312,7 @@ func readOnly(dir string) error {
 	}
 	// Until the database needs a new file, it goes on.
 	for err == nil {
-		err = h.put(s, 600_000)
+		err = h.put(s, smallPayload)
 	}
 	if err := refused("the last", err, agreement.CodeStore); err != nil {
 		return err

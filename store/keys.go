@@ -8,7 +8,7 @@ import (
 )
 
 // formatVersion is the format of the whole store, under formatKey.
-const formatVersion = 2
+const formatVersion = 3
 
 // MaxName is the longest name that is part of a key: of a record, a blob, a
 // phase, a cursor or an address, in bytes.

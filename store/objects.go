@@ -21,7 +21,7 @@ const (
 
 	// smallPayload is the largest payload that lies in Badger, in bytes. Larger
 	// ones lie in the store's home of payloads.
-	smallPayload = 1 << 20
+	smallPayload = 128 << 10
 )
 
 // Object describes a sealed object. ID is the BLAKE3-256 of the payload.

@@ -15,7 +15,7 @@ import (
 
 // Payload reads the sealed bytes of an object from offset on. Every group of
 // blob.GroupSize bytes is verified before any of it is handed out, and nothing
-// more is held in memory than a few, or a payload of up to a megabyte. An
+// more is held in memory than a few, or a payload of up to 128 KiB. An
 // offset beyond the end is CodeBadRequest. Wrong bytes are CodeDamaged with
 // object and place, and put the object into quarantine.
 func (s *Store) Payload(ctx context.Context, id agreement.Hash, offset int64) (io.ReadCloser, error) {

@@ -37,7 +37,7 @@ type Options struct {
 	Dir           string // made, with mode 0700, if it isn't there
 	Key           []byte // KeySize bytes encrypt the database at rest; nil leaves it plain
 	MaxObjectSize int64  // bytes of sealed payload; 0 means DefaultMaxObjectSize
-	// Home is where payloads above a megabyte lie; nil means files in the
+	// Home is where payloads above 128 KiB lie; nil means files in the
 	// directory "payloads" of Dir. The store closes it.
 	Home    blob.Home
 	Budget  int64         // bytes on disk beyond which no new work is taken in; 0: none

@@ -166,7 +166,7 @@ func BenchmarkFilesOrValueLog(b *testing.B) {
 		name string
 		make func(*testing.B, string) way
 	}{{"files", fileWay}, {"value-log", valueLogWay}}
-	for _, size := range []int{64 << 10, 1 << 20, 16 << 20, 256 << 20} {
+	for _, size := range []int{64 << 10, 128 << 10, 256 << 10, 1 << 20, 16 << 20, 256 << 20} {
 		for _, w := range ways {
 			b.Run(fmt.Sprintf("%dKiB/%s", size>>10, w.name), func(b *testing.B) {
 				payload := noise(size)
