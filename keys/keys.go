@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // Labels of what is derived from the root secret, so that no two uses share a
@@ -50,8 +51,9 @@ type Ring struct {
 	root    []byte // root secret, of all derived keys; 32 bytes
 	node    ed25519.PrivateKey
 	mailbox *ecdh.PrivateKey
-	held    atomic.Pointer[[]identity] // current identity first
-	fixed   error                      // why the identities can't be changed, or nil
+	held    atomic.Pointer[[]identity]            // current identity first
+	opened  *lru.Cache[[sha256.Size]byte, []byte] // file keys by the hash of their headers
+	fixed   error                                 // why the identities can't be changed, or nil
 
 	changing sync.Mutex // held while the identities change, in the directory and here
 }
@@ -64,6 +66,9 @@ func newRing(o Options, locked bool, s secrets, account *secp256k1.PrivateKey, n
 	}
 	r.held.Store(&s.identities)
 	var err error
+	if r.opened, err = lru.New[[sha256.Size]byte, []byte](maxOpened); err != nil {
+		return nil, err
+	}
 	if r.address, err = AddressOf(o.Prefix, r.public); err != nil {
 		return nil, err
 	}

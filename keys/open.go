@@ -2,6 +2,7 @@ package keys
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 
@@ -72,14 +73,30 @@ func (r *Ring) Unseal(header, payload []byte, limit int64) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
+// maxOpened is of how many headers a ring remembers the file key: opening one
+// takes two key exchanges, most of the time that a small object takes.
+const maxOpened = 1024
+
 // fileKey parses and verifies a header with this affiliate's identities.
 func (r *Ring) fileKey(header []byte) ([]byte, error) {
+	name := sha256.Sum256(header)
+	if key, ok := r.opened.Get(name); ok {
+		return bytes.Clone(key), nil
+	}
 	h, err := parseHeader(header)
 	if err != nil {
 		return nil, err
 	}
-	key, _, err := h.unwrap(r.identities())
-	return key, err
+	held := r.held.Load()
+	key, _, err := h.unwrap(*held)
+	if err != nil {
+		return nil, err
+	}
+	r.opened.Add(name, bytes.Clone(key))
+	if r.held.Load() != held { // forgotten meanwhile
+		r.opened.Remove(name)
+	}
+	return key, nil
 }
 
 // sealedSize is contentSize with an error.

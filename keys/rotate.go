@@ -71,5 +71,6 @@ func (r *Ring) hold(ids []identity) error {
 			WithHint("make %s writable and see that the disk has room; nothing is lost", r.dir)
 	}
 	r.held.Store(&ids)
+	r.opened.Purge()
 	return nil
 }

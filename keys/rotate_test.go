@@ -346,3 +346,30 @@ func FuzzIdentities(f *testing.F) {
 		}
 	})
 }
+
+// TestForgottenIdentitiesOpenNothing: what was opened with an identity can't be
+// opened without it, although file keys are remembered.
+func TestForgottenIdentitiesOpenNothing(t *testing.T) {
+	r := newTestRing(t)
+	header, payload, err := Seal([]byte("content"), []string{r.Recipient()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := r.Unseal(header, payload, 100); err != nil || string(got) != "content" {
+			t.Fatal(got, err)
+		}
+	}
+	id, err := r.Rotate(noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Unseal(header, payload, 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.EndRotation(id.Number); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Unseal(header, payload, 100)
+	wantCode(t, err, agreement.CodeNotAuthorized)
+}

@@ -219,7 +219,7 @@ func (n *Node) grant(ctx context.Context, content agreement.Hash, address string
 func (n *Node) revoke(ctx context.Context, content agreement.Hash, address string) error {
 	if address == n.ring.Address() {
 		return agreement.Errorf(agreement.CodeBadRequest, "this affiliate can't be kept from what it holds").
-			WithHint("to remove it, use `affiliate object forget`")
+			WithHint("to remove it, use `affiliate object delete`")
 	}
 	objects, err := n.sealings(content)
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/chainclient"
 	"github.com/affiliate-node/affiliate/keys"
@@ -74,7 +76,7 @@ func BenchmarkObject(b *testing.B) {
 	block := make([]byte, 1<<20)
 	_, _ = rand.Read(block) // never fails
 	to := []string{n.ring.Recipient()}
-	var put, get, seal, open []float64
+	var put, get, seal, open, granted []float64
 	var peak int64
 	var hash agreement.Hash
 	for b.Loop() {
@@ -98,6 +100,7 @@ func BenchmarkObject(b *testing.B) {
 		get = append(get, rate(begin))
 		_ = in.Close()
 		stop()
+		granted = append(granted, grantedIn(b, n, agreement.Hash(ref.ObjectId)))
 		s, o := rawAge(b, n.ring, block, to)
 		seal, open = append(seal, s), append(open, o)
 		if err := n.forget(b.Context(), hash); err != nil {
@@ -115,6 +118,84 @@ func BenchmarkObject(b *testing.B) {
 	b.ReportMetric(float64(peak)/(1<<20), "MiB/op")
 	b.ReportMetric(64, "limit-MiB/op")
 	b.ReportMetric(1, "goal-MiB/op")
+	b.ReportMetric(slices.Min(granted), "grant-ms/op")
+	b.ReportMetric(10, "limit-grant-ms/op")
+	b.ReportMetric(1, "goal-grant-ms/op")
+}
+
+// grantedIn is how long it takes to let one more reader open an object,
+// durably, in milliseconds.
+func grantedIn(b *testing.B, n *Node, id agreement.Hash) float64 {
+	b.Helper()
+	other, err := keys.Create(keys.Options{Dir: filepath.Join(b.TempDir(), "keys"), Unprotected: true, Prefix: "tp"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now()
+	err = n.store.SetHeader(b.Context(), id, func(o *store.Object) (err error) {
+		o.Audience = append(o.Audience, other.Address())
+		o.Header, err = n.ring.Grant(o.Header, other.Recipient())
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(begin).Seconds() * 1e3
+}
+
+// BenchmarkSmallGet opens and reads content of 1 KiB, and gives the median.
+func BenchmarkSmallGet(b *testing.B) {
+	n := benchNode(b)
+	ref, err := n.seal(b.Context(), make([]byte, 1<<10), "application/octet-stream", "put", []string{n.ring.Address()}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var took []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		in, _, err := n.contentReader(b.Context(), agreement.Hash(ref.ContentHash))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			b.Fatal(err)
+		}
+		_ = in.Close()
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "us/op")
+	b.ReportMetric(200, "limit-us/op")
+	b.ReportMetric(1, "goal-us/op")
+}
+
+// BenchmarkSmallPut has 100 writers put contents of 1 KiB, sealed to this node,
+// durably. Its limit is the store's: BenchmarkPutObject.
+func BenchmarkSmallPut(b *testing.B) {
+	n := benchNode(b)
+	const writers, each = 100, 40
+	var best float64
+	for b.Loop() {
+		var g errgroup.Group
+		begin := time.Now()
+		for range writers {
+			g.Go(func() error {
+				content := make([]byte, 1<<10)
+				for range each {
+					_, _ = rand.Read(content) // never fails
+					if _, err := n.seal(b.Context(), content, "application/octet-stream", "put", []string{n.ring.Address()}, nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		best = max(best, writers*each/time.Since(begin).Seconds())
+	}
+	b.ReportMetric(best, "objects/s")
 }
 
 func rate(begin time.Time) float64 { return benchSize / 1e6 / time.Since(begin).Seconds() }

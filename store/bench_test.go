@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
 	"lukechampine.com/blake3"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -49,56 +51,72 @@ func typicalChange(id agreement.ID, revision uint64) Change {
 	return c
 }
 
+// report gives a figure beside its limit, and the goal: the part of the limit
+// that is enough.
+func report(b *testing.B, unit string, value, limit, goal float64) {
+	b.Helper()
+	b.ReportMetric(value, unit)
+	b.ReportMetric(limit, "limit-"+unit)
+	b.ReportMetric(goal, "goal-"+unit)
+}
+
+// perSecond is how often so many writers at once get something written.
+func perSecond(b *testing.B, writers, times int, write func(writer, n int) error) float64 {
+	b.Helper()
+	begin := time.Now()
+	var g errgroup.Group
+	for w := range writers {
+		g.Go(func() error {
+			for n := range times / writers {
+				if err := write(w, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return float64(times) / time.Since(begin).Seconds()
+}
+
+// rawBadger writes values of a size in transactions of their own, which Badger
+// batches, in the same database: the limit of what the store does.
+func rawBadger(s *Store, size int) func(int, int) error {
+	var count atomic.Int64
+	return func(int, int) error {
+		value := make([]byte, size)
+		_, _ = rand.Read(value) // never fails
+		return s.db.Update(func(txn *badger.Txn) error { return txn.Set(fmt.Appendf(nil, "z%016d", count.Add(1)), value) })
+	}
+}
+
+// byTurns runs writers and their limit by turns, and reports the best of each.
+func byTurns(b *testing.B, unit string, writers int, write, limit func(int, int) error) {
+	b.Helper()
+	var ours, raw float64
+	for b.Loop() {
+		times := 40 * max(writers, 10)
+		ours, raw = max(ours, perSecond(b, writers, times, write)), max(raw, perSecond(b, writers, times, limit))
+	}
+	report(b, unit, ours, raw, 0.5)
+}
+
+// BenchmarkCommit writes steps of agreements, each of some 4 KiB in 10 rows.
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			s := openTest(b, b.TempDir())
-			var left atomic.Int64
-			left.Store(int64(b.N))
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for range writers {
-				wg.Go(func() {
-					id := agreement.NewUUID()
-					for revision := uint64(0); left.Add(-1) >= 0; revision++ {
-						if _, err := s.Commit(context.Background(), typicalChange(id, revision)); err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
+			ids, revisions := make([]agreement.ID, writers), make([]uint64, writers)
+			for i := range ids {
+				ids[i] = agreement.NewUUID()
 			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
-		})
-	}
-}
-
-// BenchmarkRawBadger is the limit for Commit: the same number of bytes in
-// transactions of their own, which Badger batches.
-func BenchmarkRawBadger(b *testing.B) {
-	for _, writers := range []int{1, 10, 100} {
-		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s := openTest(b, b.TempDir())
-			var left, n atomic.Int64
-			left.Store(int64(b.N))
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for range writers {
-				wg.Go(func() {
-					for left.Add(-1) >= 0 {
-						err := s.db.Update(func(txn *badger.Txn) error {
-							return txn.Set(fmt.Appendf(nil, "z%016d", n.Add(1)), make([]byte, 4<<10))
-						})
-						if err != nil {
-							b.Error(err)
-							return
-						}
-					}
-				})
-			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+			byTurns(b, "commits/s", writers, func(w, _ int) error {
+				_, err := s.Commit(context.Background(), typicalChange(ids[w], revisions[w]))
+				revisions[w]++
+				return err
+			}, rawBadger(s, 4<<10))
 		})
 	}
 }
@@ -113,55 +131,105 @@ func randomObject(size int) (Object, []byte) {
 	}, p
 }
 
+// BenchmarkPutObject puts sealed objects of 1 KiB, each with a header of 4 KiB,
+// durably, beside values of 1 KiB.
 func BenchmarkPutObject(b *testing.B) {
-	for _, size := range []int{1 << 10, 1 << 20, 16 << 20} {
-		for _, writers := range []int{1, 100} {
-			if size > 1<<20 && writers > 1 {
-				continue
-			}
-			b.Run(fmt.Sprintf("bytes=%d/writers=%d", size, writers), func(b *testing.B) {
-				s := openTest(b, b.TempDir())
-				b.SetBytes(int64(size))
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var wg sync.WaitGroup
-				b.ResetTimer()
-				for range writers {
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							o, p := randomObject(size)
-							if err := s.PutObject(context.Background(), o, bytes.NewReader(p)); err != nil {
-								b.Error(err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "objects/s")
-			})
-		}
+	for _, writers := range []int{1, 100} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s := openTest(b, b.TempDir())
+			byTurns(b, "objects/s", writers, func(int, int) error {
+				o, p := randomObject(1 << 10)
+				return s.PutObject(context.Background(), o, bytes.NewReader(p))
+			}, rawBadger(s, 1<<10))
+		})
 	}
 }
 
-func BenchmarkGetObject(b *testing.B) {
-	for _, size := range []int{1 << 10, 1 << 20} {
-		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
-			s := openTest(b, b.TempDir())
-			o, p := randomObject(size)
-			if err := s.PutObject(context.Background(), o, bytes.NewReader(p)); err != nil {
-				b.Fatal(err)
-			}
-			b.SetBytes(int64(size))
-			for b.Loop() {
-				r, err := s.Payload(context.Background(), o.ID, 0)
-				if err != nil {
-					b.Fatal(err)
+// BenchmarkOpen opens a store of a million objects of 1 KiB, 5.5 GB.
+func BenchmarkOpen(b *testing.B) {
+	const objects, batch = 1_000_000, 100
+	dir := b.TempDir()
+	s, err := Open(Options{Dir: dir, Key: testKey}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	perSecond(b, 4, objects/batch, func(int, int) error {
+		return s.update(context.Background(), 14*batch, batch*6<<10, func(w *writer) error {
+			for range batch {
+				o, p := randomObject(1 << 10)
+				if err := w.hold(o.ID, Reference{Name: o.Owner}); err != nil {
+					return err
 				}
-				if n, err := io.Copy(io.Discard, r); n != int64(size) || err != nil {
-					b.Fatal(n, err)
-				}
+				w.set(payloadKey(o.ID), p)
+				w.set(objectKey(o.ID), o.encode())
+				w.set(contentKey(o.ContentHash, o.ID), nil)
+				w.mem.totals.objects++
+				w.mem.totals.bytes += o.SealedSize
 			}
+			return nil
 		})
+	})
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	var took time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		if s, err = Open(Options{Dir: dir, Key: testKey}, slog.New(slog.DiscardHandler)); err != nil {
+			b.Fatal(err)
+		}
+		took += time.Since(begin)
+		if got := s.memory().totals.objects; got != objects {
+			b.Fatalf("%d objects", got)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	report(b, "s/op", took.Seconds()/float64(b.N), 2, 1)
+}
+
+// BenchmarkVerify verifies 1 GiB in 32 objects, beside reading the same files
+// and computing their BLAKE3.
+func BenchmarkVerify(b *testing.B) {
+	const objects, size = 32, 32 << 20
+	dir := b.TempDir()
+	s := openTest(b, dir)
+	for range objects {
+		o, p := randomObject(size)
+		if err := s.PutObject(b.Context(), o, bytes.NewReader(p)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "payloads", "??", "*"))
+	if err != nil || len(files) != objects {
+		b.Fatal(files, err)
+	}
+	mbs := func(begin time.Time) float64 { return objects * size / 1e6 / time.Since(begin).Seconds() }
+	var ours, raw float64
+	for b.Loop() {
+		begin := time.Now()
+		if v, err := s.Verify(b.Context(), nil); err != nil || v.Objects != objects || v.Damaged != 0 {
+			b.Fatal(v, err)
+		}
+		ours = max(ours, mbs(begin))
+		begin = time.Now()
+		for _, path := range files {
+			hashFile(b, path)
+		}
+		raw = max(raw, mbs(begin))
+	}
+	report(b, "verified-MB/s", ours, raw, 0.8)
+}
+
+func hashFile(b *testing.B, path string) {
+	b.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.CopyBuffer(blake3.New(32, nil), struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
+		b.Fatal(err)
 	}
 }
