@@ -48,6 +48,12 @@ func TestScripts(t *testing.T) {
 
 			"freeport": freePort,
 			"running":  running,
+
+			"bucket":      startBucket,
+			"inbucket":    inBucket,
+			"emptybucket": emptyBucket,
+			"closebucket": closeBucket,
+			"setting":     setting,
 		},
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		RequireUniqueNames:  true,

@@ -74,7 +74,7 @@ var owners = map[string][]string{
 	"github.com/decred/dcrd":                   {"keys", "chainclient"},
 	"lukechampine.com/blake3":                  {"keys", "store", "p2p", "node"},
 	"github.com/minio":                         {"store/blob"},
-	"github.com/rclone/gofakes3":               {"store/blob"},
+	"github.com/rclone/gofakes3":               {"store/blob", "cmd"},
 	"connectrpc.com/connect":                   {"api", "client", "node", "cmd", "testnet"},
 	"github.com/spf13/cobra":                   {"cmd"},
 	"golang.org/x/term":                        {"cmd"},
