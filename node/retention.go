@@ -110,6 +110,9 @@ func (n *Node) sweepRetention(ctx context.Context) error {
 
 // keepRetention sweeps from time to time.
 func (n *Node) keepRetention(ctx context.Context) error {
+	if err := n.sweepDrafts(ctx); err != nil && ctx.Err() == nil {
+		n.log.Warn("looking for the data of agreements that never began", "error", err)
+	}
 	ticker := time.NewTicker(retentionEvery)
 	defer ticker.Stop()
 	for {
@@ -172,6 +175,31 @@ func (n *Node) abandon(ctx context.Context, id agreement.ID) {
 	if err != nil {
 		n.log.Warn("the data of an agreement that never began is left", "agreement", id, "error", err)
 	}
+}
+
+// sweepDrafts lets go of what a crash has left of agreements that never began.
+func (n *Node) sweepDrafts(ctx context.Context) error {
+	return n.store.Holders(ctx, func(name string) error {
+		id, err := agreement.ParseUUID(name)
+		if err != nil {
+			return nil // another kind of reference
+		}
+		lock := n.locks.of(id)
+		lock.Lock()
+		defer lock.Unlock()
+		s, err := n.state(id)
+		if err != nil || s.Phase != agreement.None || n.drafts.add(id, 0) > 0 {
+			return err
+		}
+		if events, err := n.store.EventsAfter(0, &id, 1); err != nil || len(events) > 0 {
+			return err // it had begun: its state is what is lost, and that is for store verify
+		}
+		count, err := n.store.Release(ctx, name)
+		if count > 0 {
+			n.log.Info("the data of an agreement that never began is let go", "agreement", id, "objects", count)
+		}
+		return err
+	})
 }
 
 // tombstone is what stays of a purged object: who removed what, when and why.

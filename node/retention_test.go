@@ -144,6 +144,31 @@ func TestAbandonedProposalKeepsNothing(t *testing.T) {
 	}
 }
 
+// TestSweepDrafts lets go of what a crash has left of an agreement that never
+// began, and of nothing else.
+func TestSweepDrafts(t *testing.T) {
+	n, p := failing(t, Retention{})
+	lost, drafted := agreement.NewUUID(), agreement.NewUUID()
+	defer n.drafting(t.Context(), drafted)()
+	for _, owner := range []string{lost.String(), drafted.String(), "put", refContract + strings.Repeat("ab", 32)} {
+		for _, content := range []string{"one of ", "two of "} {
+			if _, err := n.seal(t.Context(), []byte(content+owner), "text/plain", owner, []string{n.ring.Address()}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := n.sweepDrafts(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for owner, want := range map[string]int{
+		lost.String(): 0, drafted.String(): 2, "put": 2, refContract + strings.Repeat("ab", 32): 2, p.Opening.ID.String(): 1,
+	} {
+		if ids, err := n.store.HeldBy(owner); err != nil || len(ids) != want {
+			t.Errorf("%s keeps %d objects, want %d: %v", owner, len(ids), want, err)
+		}
+	}
+}
+
 // TestTombstone says who removed what, and can't be changed.
 func TestTombstone(t *testing.T) {
 	n := bare(t)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -168,6 +169,54 @@ func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agre
 		n += len(ids)
 		after = ids[len(ids)-1]
 	}
+}
+
+// Holders calls fn with every name that keeps an object, until it fails. Those
+// that come or go meanwhile may be among them.
+func (s *Store) Holders(ctx context.Context, fn func(name string) error) error {
+	for start := []byte{prefixHeld}; ; {
+		names, err := s.holdersFrom(start)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		for _, name := range names {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := fn(name); err != nil {
+				return err
+			}
+		}
+		start = beyondHeld(names[len(names)-1])
+	}
+}
+
+// holdersFrom lists some names, without what each of them keeps.
+func (s *Store) holdersFrom(start []byte) (names []string, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		o := badger.DefaultIteratorOptions
+		o.PrefetchValues = false
+		o.Prefix = []byte{prefixHeld}
+		it := txn.NewIterator(o)
+		defer it.Close()
+		for it.Seek(start); it.Valid() && len(names) < 10*releasePage; it.Seek(start) {
+			name, _, err := splitHeldKey(it.Item().Key())
+			if err != nil {
+				return err
+			}
+			names, start = append(names, name), beyondHeld(name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, readError(err, "what keeps objects")
+	}
+	return names, nil
+}
+
+// beyondHeld is behind all that a name keeps.
+func beyondHeld(name string) []byte {
+	return append(heldKey(name, agreement.Hash(bytes.Repeat([]byte{0xff}, len(agreement.Hash{})))), 0)
 }
 
 // HeldBy lists the objects that a name keeps.
