@@ -149,6 +149,14 @@ type (
 	Tick struct{}
 	// Indexed says that the records are in store and index.
 	Indexed struct{}
+	// Lost says that the chain holds an agreement that this node has signed, and
+	// doesn't know. Of the opening it has what the chain says.
+	Lost struct {
+		Opening
+		Missed
+	}
+	// Recalled brings the terms of one that was lost.
+	Recalled struct{ Opening }
 )
 
 // Verdict of a policy. The numbers are stored in effects.
@@ -190,6 +198,8 @@ func (TxFailed) event()                {}
 func (BlockTime) event()               {}
 func (Tick) event()                    {}
 func (Indexed) event()                 {}
+func (Lost) event()                    {}
+func (Recalled) event()                {}
 
 // EffectKind says what to carry out. The numbers are stored.
 type EffectKind uint8
@@ -203,6 +213,7 @@ const (
 	DoCheckBody         EffectKind = 5 // check the offered body of a later round; BodyChecked
 	DoBroadcast         EffectKind = 6 // BroadcastAccepted or BroadcastRefused
 	DoIndex             EffectKind = 7 // Indexed
+	DoRecall            EffectKind = 8 // terms from the others; Recalled
 	SendProposal        EffectKind = 20
 	SendAssent          EffectKind = 21
 	SendDivergence      EffectKind = 22
@@ -216,7 +227,7 @@ const (
 
 var effectNames = map[EffectKind]string{
 	DoExecute: "execute", DoPrepare: "prepare", DoFetch: "fetch", DoDecide: "decide",
-	DoCheckBody: "check body", DoBroadcast: "broadcast", DoIndex: "index",
+	DoCheckBody: "check body", DoBroadcast: "broadcast", DoIndex: "index", DoRecall: "recall",
 	SendProposal: "proposal", SendAssent: "assent", SendDivergence: "divergence",
 	SendRejection: "rejection", SendCosignRequest: "cosign request", SendCosignature: "cosignature",
 	SendCancellation: "cancellation", SendAcknowledgement: "acknowledgement", Notify: "notify",

@@ -134,6 +134,10 @@ func (t *turn) declined(e Declined) error {
 }
 
 func (t *turn) decline(code Code, reason string) {
+	if t.s.Missed != nil { // nobody waits for a word
+		t.fail(code, reason, t.s.Self)
+		return
+	}
 	t.me(func(p *Participant) { p.Refused, p.Reason = code, reason })
 	t.fail(code, reason, t.s.Self)
 	t.send(SendRejection, t.s.Proposer, 0)
@@ -177,6 +181,9 @@ func (t *turn) bodyChecked(e BodyChecked) {
 func (t *turn) cancellationReceived(e CancellationReceived) error {
 	if e.From != t.s.Proposer {
 		return Errorf(CodeNotAuthorized, "only the proposer can cancel an agreement")
+	}
+	if t.s.Missed != nil { // the chain has it
+		return nil
 	}
 	switch t.s.Phase {
 	case Fetching, Vetting, Verifying, Checking, Deciding, Assented:

@@ -29,6 +29,7 @@ const (
 	Deciding      Phase = 13 // party: waits for a person
 	Assented      Phase = 14 // party: attested; waits for the chain
 	Vetting       Phase = 15 // party: has run nothing; waits for its affiliate's consent to the contract
+	Recalling     Phase = 16 // on chain, and lost here: asks the others for the terms
 	Closing       Phase = 20 // given up, but a body that was signed can still commit
 	Indexing      Phase = 21 // on chain; the records go into store and index
 	Acknowledging Phase = 22 // on chain and indexed; acknowledgements are under way
@@ -39,7 +40,7 @@ const (
 var phaseNames = map[Phase]string{
 	None: "none", Executing: "executing", Preparing: "preparing", Collecting: "collecting",
 	Broadcasting: "broadcasting", Fetching: "fetching", Verifying: "verifying", Checking: "checking",
-	Deciding: "deciding", Assented: "assented", Vetting: "vetting", Closing: "closing", Indexing: "indexing",
+	Deciding: "deciding", Assented: "assented", Vetting: "vetting", Recalling: "recalling", Closing: "closing", Indexing: "indexing",
 	Acknowledging: "acknowledging", Complete: "complete", FailedPhase: "failed",
 }
 
@@ -110,6 +111,17 @@ type State struct {
 	Code         Code           `json:"code,omitempty"` // why it failed or is about to
 	Message      string         `json:"message,omitempty"`
 	Cause        string         `json:"cause,omitempty"` // address of who caused it
+	Missed       *Missed        `json:"missed,omitempty"`
+}
+
+// Missed is what the chain says of an agreement that this node has signed and
+// then lost, as when an older backup was restored. Such an agreement is brought
+// back: its terms come from the others, its records are made anew, and what
+// proves both is that they hash to what the chain holds.
+type Missed struct {
+	Height  int64             `json:"height"`
+	TxHash  string            `json:"tx_hash"`
+	Records map[string]string `json:"records"` // record name to output hash
 }
 
 // Encode gives the stored form.

@@ -56,6 +56,8 @@ func (t *turn) apply(e Event) error {
 		return t.submitted(e)
 	case Proposed:
 		return t.proposed(e)
+	case Lost:
+		return t.lost(e)
 	}
 	if t.s.Phase == None {
 		return ErrUnknown
@@ -79,8 +81,10 @@ func (t *turn) apply(e Event) error {
 		t.tick()
 	case Indexed:
 		t.indexed()
+	case Recalled:
+		return t.recalled(e)
 	default:
-		if t.s.Proposing() {
+		if t.s.Proposing() && t.s.Missed == nil {
 			return t.applyAsProposer(e)
 		}
 		return t.applyAsParty(e)
@@ -115,6 +119,8 @@ func (t *turn) executed(e Executed) {
 	text := summarise(e.Records)
 	t.notify(Notice{Step: 4, Kind: "executed", Text: text})
 	switch {
+	case t.s.Missed != nil:
+		t.madeAnew()
 	case proposing:
 		t.executedAsProposer(failure, failed)
 	case e.Results != t.s.Stated:
@@ -159,7 +165,7 @@ func (t *turn) aborted(e Aborted) {
 		t.fail(e.Code, e.Text, t.s.Self)
 	case Preparing:
 		t.callOff(e.Code, e.Text, t.s.Self)
-	case Fetching, Vetting, Verifying, Checking, Deciding:
+	case Fetching, Vetting, Verifying, Checking, Deciding, Recalling:
 		t.decline(e.Code, e.Text)
 	}
 }
@@ -202,7 +208,7 @@ func (t *turn) undeliverable(e Undeliverable) {
 
 // committed is the chain's word: it outranks every other.
 func (t *turn) committed(e Committed) {
-	if t.s.Phase == Indexing || t.s.Phase == Acknowledging || t.s.Phase == Complete || t.s.Height != 0 {
+	if t.s.Phase == Indexing || t.s.Phase == Acknowledging || t.s.Phase == Complete || t.s.Height != 0 || t.s.Missed != nil {
 		return
 	}
 	if !t.s.signed(e.Body) {
@@ -290,7 +296,7 @@ func (t *turn) tick() {
 			text += " without an answer from " + strings.Join(silent, ", ")
 		}
 		t.callOff(CodeExpired, text, t.s.Self)
-	case Fetching, Vetting, Verifying, Checking, Deciding, Assented:
+	case Fetching, Vetting, Verifying, Checking, Deciding, Assented, Recalling:
 		t.giveUp(CodeExpired, "the deadline has passed", t.s.Self)
 	}
 }
@@ -301,6 +307,10 @@ func (t *turn) indexed() {
 	}
 	t.me(func(p *Participant) { p.Acknowledged = true })
 	t.notify(Notice{Step: 9, Kind: "indexed", Text: summarise(t.s.Records)})
+	if t.s.Missed != nil {
+		t.complete("brought back after it was lost here")
+		return
+	}
 	t.notify(Notice{Step: 10, Kind: "acknowledged", Peer: t.s.Self})
 	if !t.s.Proposing() {
 		// The acknowledgement is in the outbox; whether the proposer can be

@@ -21,6 +21,8 @@ type Commit struct {
 	TxHash    string            // upper-case hexadecimal
 	Body      agreement.Hash    // SHA-256 of the body's bytes
 	Records   map[string]string // name -> output hash, of the same session
+	Parties   []agreement.Party // of the session
+	Signers   []string          // addresses that signed the transaction for the session, if it is committed
 }
 
 // TimedOut reports whether the transaction failed because its body had timed
@@ -104,8 +106,8 @@ func decodeTx(tx []byte, r txResult) []Commit {
 	for _, m := range body.Messages {
 		switch m.TypeUrl {
 		case typeURL(&mdtypes.MsgWriteSessionRequest{}):
-			if id, ok := decodeSession(m.Value); ok {
-				commits = append(commits, newCommit(id))
+			if c, ok := decodeSession(m.Value); ok {
+				commits = append(commits, c)
 			}
 		case typeURL(&mdtypes.MsgWriteRecordRequest{}):
 			if id, name, output, ok := decodeRecord(m.Value); ok {
@@ -127,22 +129,23 @@ func decodeTx(tx []byte, r txResult) []Commit {
 	return commits
 }
 
-func newCommit(session mdtypes.MetadataAddress) Commit {
-	return Commit{Scope: agreement.UUID(session[1:17]), Agreement: agreement.UUID(session[17:33])}
-}
-
 func sessionKey(scope, session agreement.UUID) mdtypes.MetadataAddress {
 	return sessionID(Write{Scope: scope, Session: session})
 }
 
-// decodeSession returns the id of the session that a message writes, in
-// whichever of the two ways it is given.
-func decodeSession(value []byte) (mdtypes.MetadataAddress, bool) {
+// decodeSession returns what a message says that writes a session, whose id is
+// given in one of two ways.
+func decodeSession(value []byte) (Commit, bool) {
 	var m mdtypes.MsgWriteSessionRequest
 	if m.Unmarshal(value) != nil || m.ConvertOptionalFields() != nil || !m.Session.SessionId.IsSessionAddress() {
-		return nil, false
+		return Commit{}, false
 	}
-	return m.Session.SessionId, true
+	id := m.Session.SessionId
+	c := Commit{Scope: agreement.UUID(id[1:17]), Agreement: agreement.UUID(id[17:33]), Signers: m.Signers}
+	for _, p := range m.Session.Parties {
+		c.Parties = append(c.Parties, agreement.Party{Address: p.Address, Role: roleOf(p.Role)})
+	}
+	return c, true
 }
 
 func decodeRecord(value []byte) (session mdtypes.MetadataAddress, name, output string, ok bool) {

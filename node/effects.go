@@ -109,6 +109,8 @@ func (n *Node) outcome(ctx context.Context, kind agreement.EffectKind, s agreeme
 		return n.doBroadcast(ctx, s, decodeRound(e.Arg))
 	case agreement.DoIndex:
 		return n.doIndex(ctx, s)
+	case agreement.DoRecall:
+		return n.doRecall(ctx, s)
 	}
 	if kind.IsSend() {
 		return n.doSend(ctx, s, e)

@@ -50,7 +50,7 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 		return nil, nil, err
 	}
 	if err := n.mustBeVetted(t.contract); err != nil {
-		if !s.Proposing() && agreement.CodeOf(err) == agreement.CodeNotVetted {
+		if (!s.Proposing() || s.Missed != nil) && agreement.CodeOf(err) == agreement.CodeNotVetted {
 			return agreement.NotVetted{}, nil, nil
 		}
 		return nil, nil, err
@@ -89,7 +89,7 @@ func (n *Node) doExecute(ctx context.Context, s agreement.State) (agreement.Even
 	}
 	digest := agreement.AttestationDigest(n.cfg.Network, t.id, t.contract, t.digest, results)
 	event := agreement.Executed{Records: results, Results: digest}
-	if !s.Proposing() && digest != s.Stated {
+	if !s.Proposing() && s.Missed == nil && digest != s.Stated {
 		event.Difference, err = n.differenceFromProposer(s, results)
 	}
 	return event, blobs, err
@@ -285,7 +285,7 @@ func toResults(rs []*affiliatev1.RecordResult) []agreement.RecordResult {
 // doFetch gets what this node lacks, and holds the terms to the chain and to
 // the contract before it takes any data in.
 func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event, map[string][]byte, error) {
-	if n.cfg.Policy.decide(s.Contract, s.ContractName, s.Proposer) == agreement.Reject {
+	if s.Missed == nil && n.cfg.Policy.decide(s.Contract, s.ContractName, s.Proposer) == agreement.Reject {
 		return agreement.Declined{Code: agreement.CodeRejected, Reason: "this affiliate's policy rejects it"}, nil, nil
 	}
 	t, err := n.termsOf(s)
@@ -296,24 +296,30 @@ func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event,
 	if err != nil {
 		return nil, nil, err
 	}
+	from, err := n.source(s)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := n.awaitRecords(&t, audience); err != nil {
 		return nil, nil, err
 	}
 	if ok, err := n.vetted(t.contract); err != nil || !ok {
 		if err == nil {
-			err = n.fetchModule(ctx, &t, audience) // to be looked at, also when the proposer has gone
+			err = n.fetchModule(ctx, from, &t, audience) // to be looked at, also when the proposer has gone
 		}
 		return agreement.NotVetted{}, nil, err
 	}
-	c, err := n.fetchContract(ctx, &t, audience)
+	c, err := n.fetchContract(ctx, from, &t, audience)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := n.checkTerms(ctx, &t, c); err != nil {
-		return nil, nil, err
+	if s.Missed == nil { // else the scope has changed since, and the chain's hashes prove more
+		if err := n.checkTerms(ctx, &t, c); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, in := range slices.Concat(t.Inputs, t.Existing) {
-		if err := n.obtain(ctx, t.Proposer, in.Object, t.id.String(), audience); err != nil {
+		if err := n.obtain(ctx, from, in.Object, t.id.String(), audience); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -335,7 +341,7 @@ func (n *Node) awaitRecords(t *terms, audience []string) error {
 
 // fetchModule gets the module, which every member may read. None of it runs. A
 // contract has one module: where the contract is known, no other is taken.
-func (n *Node) fetchModule(ctx context.Context, t *terms, audience []string) error {
+func (n *Node) fetchModule(ctx context.Context, from string, t *terms, audience []string) error {
 	module := agreement.Hash(t.Module.ContentHash)
 	known, err := n.store.Contract(t.contract)
 	if err == nil && known.Module != module {
@@ -346,14 +352,14 @@ func (n *Node) fetchModule(ctx context.Context, t *terms, audience []string) err
 	}
 	have, err := n.holdHeld(ctx, module, n.ring.Address(), contractOwner(t.contract))
 	if err == nil && !have {
-		err = n.obtain(ctx, t.Proposer, t.Module, contractOwner(t.contract), audience)
+		err = n.obtain(ctx, from, t.Module, contractOwner(t.contract), audience)
 	}
 	return err
 }
 
 // fetchContract gets the module and loads it, in which it says what it is.
-func (n *Node) fetchContract(ctx context.Context, t *terms, audience []string) (*exec.Contract, error) {
-	if err := n.fetchModule(ctx, t, audience); err != nil {
+func (n *Node) fetchContract(ctx context.Context, from string, t *terms, audience []string) (*exec.Contract, error) {
+	if err := n.fetchModule(ctx, from, t, audience); err != nil {
 		return nil, err
 	}
 	return n.contract(ctx, t.contract, agreement.Hash(t.Module.ContentHash))

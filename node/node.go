@@ -253,6 +253,9 @@ func (n *Node) takeBlock(ctx context.Context, b chainclient.Block) error {
 // the store stops the follower: the block comes again.
 func (n *Node) takeCommit(ctx context.Context, b chainclient.Block, c chainclient.Commit) error {
 	s, err := n.state(c.Agreement)
+	if err == nil && s.Phase == agreement.None {
+		err = n.lost(ctx, b, c)
+	}
 	if err != nil || s.Phase == agreement.None || s.Scope != c.Scope {
 		return err
 	}
@@ -264,7 +267,7 @@ func (n *Node) takeCommit(ctx context.Context, b chainclient.Block, c chainclien
 	if c.Code != 0 {
 		e = agreement.TxFailed{Body: c.Body, Height: b.Height, TxHash: c.TxHash, Text: c.Log}
 	} else {
-		blobs = map[string][]byte{blobBlockTime: []byte(b.Time.UTC().Format(time.RFC3339Nano))}
+		blobs = map[string][]byte{blobBlockTime: blockTimeBlob(b)}
 	}
 	_, err = n.apply(ctx, c.Agreement, e, cause{blobs: blobs})
 	return err

@@ -194,6 +194,25 @@ func (h *Host) FetchContract(ctx context.Context, from string, contract agreemen
 	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ContractHash: contract[:]})
 }
 
+// FetchTerms asks an affiliate for the terms of an agreement that is on chain,
+// of at most that many bytes. They are the peer's claim.
+func (h *Host) FetchTerms(ctx context.Context, from string, id agreement.ID, most int64) ([]byte, error) {
+	response, body, err := h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{AgreementId: id[:]})
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	size := response.GetRef().GetSealedSize()
+	if size > most {
+		return nil, agreement.Errorf(agreement.CodeTooLarge, "the terms of agreement %s have %d bytes, the limit is %d", id, size, most)
+	}
+	raw := make([]byte, size)
+	if _, err := io.ReadFull(body, raw); err != nil {
+		return nil, peerError(err)
+	}
+	return raw, nil
+}
+
 func (h *Host) fetch(ctx context.Context, from string, request *affiliatev1.FetchObjectRequest) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
 	l, err := h.running()
 	if err != nil {
@@ -214,7 +233,7 @@ func (h *Host) fetch(ctx context.Context, from string, request *affiliatev1.Fetc
 	response, err := p.request(request, l.times.request)
 	if err != nil {
 		done(err)
-		return nil, nil, fmt.Errorf("fetching object %x%x: %w", request.ObjectId, request.ContractHash, err)
+		return nil, nil, fmt.Errorf("fetching %x%x%x: %w", request.ObjectId, request.ContractHash, request.AgreementId, err)
 	}
 	return response, p, nil
 }

@@ -82,6 +82,8 @@ type Handler interface {
 	// OpenContract gives the payload of the module of a contract that this
 	// affiliate has vetted, sealed so that the asking one can open it.
 	OpenContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
+	// OpenTerms gives the terms of an agreement that is on chain, as they are.
+	OpenTerms(ctx context.Context, from string, id agreement.ID) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
 	// ListMail lists kept mail without its content, after a mailbox.
 	ListMail(ctx context.Context, after []byte) ([]*affiliatev1.Mail, error)
 	// ClaimMail gives a kept mail to whoever has its token.

@@ -107,6 +107,13 @@ func (m *memory) OpenContract(ctx context.Context, from string, contract agreeme
 	return m.OpenObject(ctx, from, contract, 0)
 }
 
+// OpenTerms knows terms as the object whose name begins with the agreement's id.
+func (m *memory) OpenTerms(ctx context.Context, from string, id agreement.ID) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	var name agreement.Hash
+	copy(name[:], id[:])
+	return m.OpenObject(ctx, from, name, 0)
+}
+
 func (m *memory) ListMail(_ context.Context, after []byte) ([]*affiliatev1.Mail, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

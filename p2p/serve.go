@@ -256,6 +256,13 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 		}
 		return l.handler.OpenContract(ctx, c.from, contract)
 	}
+	if len(request.AgreementId) > 0 {
+		id, err := agreement.UUIDFromBytes(request.AgreementId)
+		if err != nil || len(request.ObjectId) > 0 || request.Offset != 0 {
+			return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a malformed request for terms")
+		}
+		return l.handler.OpenTerms(ctx, c.from, id)
+	}
 	id, err := agreement.HashFromBytes(request.ObjectId)
 	if err != nil || request.Offset < 0 || request.Leaves && request.Offset != 0 {
 		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a request for a malformed object id or offset")

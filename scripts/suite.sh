@@ -10,6 +10,7 @@ name         needs               takes     what
 kill         Go                  2 min     kill -9 of each daemon at several moments of an agreement
 store-kill   Go                  3 min     kill -9 of a process that fills the store, 200 times; what was acknowledged is there, and nothing half
 store-power  Go, root            1 min     a disk loses its power under a process that fills the store, 60 times; as above
+restore      Go                  1 min     nodes that restore an older backup get from the others and the chain what happened since
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
@@ -133,7 +134,7 @@ lint() {
 
 run() {
 	case "$1" in
-	kill | gossip) ./scripts/testnet.sh suite "$1" ;;
+	kill | gossip | restore) ./scripts/testnet.sh suite "$1" ;;
 	store-kill) go test ./store -run '^TestKill$' -v -count=1 -timeout 30m -kills "${KILLS:-200}" ;;
 	store-power) power ;;
 	validators4) ./scripts/testnet.sh --validators 4 ;;

@@ -88,11 +88,11 @@ func (c *command) job(args []string) (func(context.Context) error, error) {
 	switch args[0] {
 	case "suite":
 		if len(args) != 2 {
-			return nil, errors.New("suite takes one name: kill or gossip")
+			return nil, errors.New("suite takes one name: kill, gossip or restore")
 		}
-		suite, ok := map[string]runner{"kill": testnet.RunKillSuite, "gossip": testnet.RunGossipSuite}[args[1]]
+		suite, ok := map[string]runner{"kill": testnet.RunKillSuite, "gossip": testnet.RunGossipSuite, "restore": testnet.RunRestoreSuite}[args[1]]
 		if !ok {
-			return nil, fmt.Errorf("there is no suite %q: kill or gossip", args[1])
+			return nil, fmt.Errorf("there is no suite %q: kill, gossip or restore", args[1])
 		}
 		return func(ctx context.Context) error { return c.network(ctx, suite) }, nil
 	case "bench":

@@ -1,0 +1,50 @@
+package agreement
+
+import (
+	"fmt"
+	"slices"
+)
+
+// lost begins to bring an agreement back.
+func (t *turn) lost(e Lost) error {
+	if t.s.Phase != None {
+		return nil
+	}
+	if err := t.open(e.Opening, Recalling); err != nil {
+		return err
+	}
+	t.s.Proposer = "" // the terms will say
+	t.s.Missed = &e.Missed
+	t.notify(Notice{Kind: "lost", Text: fmt.Sprintf("height %d, transaction %s: signed by this affiliate, and not known to this node; the others are asked for it", e.Height, e.TxHash)})
+	t.do(DoRecall, 0)
+	return nil
+}
+
+// recalled goes on as a party does, with the terms.
+func (t *turn) recalled(e Recalled) error {
+	if t.s.Phase != Recalling {
+		return nil
+	}
+	if e.ID != t.s.ID || e.Scope != t.s.Scope || !slices.ContainsFunc(e.Participants, func(p Party) bool { return p.Address == t.s.Self }) {
+		return Errorf(CodeBadMessage, "the terms are another agreement's")
+	}
+	missed, created, deadline := t.s.Missed, t.s.Created, t.s.Deadline
+	if err := t.open(e.Opening, Fetching); err != nil {
+		return err
+	}
+	t.s.Missed, t.s.Created, t.s.Deadline = missed, created, deadline
+	t.notify(Notice{Step: 2, Kind: "recalled", Peer: t.s.Proposer, Text: t.s.ContractName})
+	t.send(DoFetch, t.s.Proposer, 0)
+	return nil
+}
+
+// madeAnew holds records that were made again against the chain.
+func (t *turn) madeAnew() {
+	if !sameRecords(t.s.Records, t.s.Missed.Records) {
+		t.fail(CodeCommittedMismatch, "the chain holds other hashes than the records that these terms make here", "")
+		return
+	}
+	t.s.Height, t.s.TxHash = t.s.Missed.Height, t.s.Missed.TxHash
+	t.s.Phase = Indexing
+	t.do(DoIndex, 0)
+}

@@ -1,0 +1,141 @@
+package testnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+)
+
+// recallWithin is how long a restored node may take to have back what happened
+// after its backup.
+const recallWithin = 60 * time.Second
+
+// RunRestoreSuite has the proposer and a party of agreements lose their stores
+// and restore an older backup, and requires that they get from the others and
+// the chain what has happened since.
+func RunRestoreSuite(ctx context.Context, b Build, opts Options, report *Report) (*Net, error) {
+	report.Begin()
+	opts.AskAffiliate = -1
+	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
+	if err != nil {
+		return n, err
+	}
+	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
+		if err := n.warmUp(ctx, obs, report); err != nil {
+			return err
+		}
+		payment, _, err := n.publish(ctx, originator, contractPayment)
+		if err != nil {
+			return err
+		}
+		for _, party := range []int{servicer, investor} {
+			if _, err := n.vet(ctx, party, payment.GetHash()); err != nil {
+				return err
+			}
+		}
+		for i, victim := range []int{servicer, originator} {
+			if err := n.restoreRound(ctx, obs, report, i, n.Affiliates[victim]); err != nil {
+				return fmt.Errorf("restoring %s: %w", n.Affiliates[victim].Name, err)
+			}
+		}
+		return n.Died()
+	})
+}
+
+// restoreRound makes a backup, has a loan and a payment agreed, and goes back
+// to the backup.
+func (n *Net) restoreRound(ctx context.Context, obs *observer, report *Report, round int, victim *Affiliate) error {
+	backup := filepath.Join(n.Dir, victim.Name+".backup")
+	if _, err := run(ctx, n.build.Affiliate, "store", "backup", "--home", victim.Home, "--to", backup); err != nil {
+		return err
+	}
+	loan := n.loanRun(fmt.Sprintf("loan %d", round), numberedLoan("RESTORE", round))
+	if err := n.agreed(ctx, obs, loan); err != nil {
+		return err
+	}
+	payment := n.paymentRun(fmt.Sprintf("payment %d", round), loan.scope, fmt.Sprintf("R-%04d", round), "2026-02-28")
+	if err := n.agreed(ctx, obs, payment); err != nil {
+		return err
+	}
+	if err := victim.Kill(); err != nil {
+		return err
+	}
+	data := filepath.Join(victim.Home, "data")
+	if err := errors.Join(os.Rename(data, data+".lost"), removeFiles(filepath.Join(victim.Home, "index*"))); err != nil {
+		return err
+	}
+	if _, err := run(ctx, n.build.Affiliate, "store", "restore", "--home", victim.Home, "--from", backup); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := n.revive(ctx, victim.Process); err != nil {
+		return err
+	}
+	for _, r := range []*agreementRun{loan, payment} {
+		err := n.await(ctx, r.short+" to be back on "+victim.Name, recallWithin, func(ctx context.Context) error {
+			a, err := victim.agreement(ctx, r.id.String())
+			if err == nil && a.GetPhase() != phaseComplete {
+				err = fmt.Errorf("it is %q: %s %s", a.GetPhase(), a.GetCode(), a.GetMessage())
+			}
+			return err
+		})
+		if err != nil {
+			return n.explain(ctx, r, err)
+		}
+		if err := wasRecalled(ctx, victim, r); err != nil {
+			return n.explain(ctx, r, err)
+		}
+		for _, check := range []func(context.Context, *observer, *agreementRun) (string, error){n.checkCommit, n.checkRecords, n.checkInputs, n.checkSearch} {
+			if _, err := check(ctx, obs, r); err != nil {
+				return n.explain(ctx, r, err)
+			}
+		}
+	}
+	report.Line("%-12s lost its store, and had a loan and a payment back %.1f s after its backup was restored", victim.Name, time.Since(begin).Seconds())
+	return nil
+}
+
+// wasRecalled makes sure that an agreement had been lost.
+func wasRecalled(ctx context.Context, a *Affiliate, r *agreementRun) error {
+	why, err := a.why(ctx, r.id.String())
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(why.GetEvents(), func(e *affiliatev1.Event) bool { return e.GetKind() == "recalled" }) {
+		return fmt.Errorf("%s has %s from elsewhere than the others", a.Name, r.short)
+	}
+	return nil
+}
+
+// agreed has an agreement made, and checks it.
+func (n *Net) agreed(ctx context.Context, obs *observer, r *agreementRun) error {
+	obs.Follow(r.id, r.short)
+	err := n.propose(ctx, r)
+	if err == nil {
+		err = n.settle(ctx, r, finalWithin)
+	}
+	if err == nil && r.phase != phaseComplete {
+		err = fmt.Errorf("it ended as %s (%s: %s)", r.phase, r.code, r.message)
+	}
+	if err == nil {
+		_, err = n.checkRun(ctx, obs, r)
+	}
+	if err != nil {
+		return n.explain(ctx, r, err)
+	}
+	return nil
+}
+
+func removeFiles(pattern string) error {
+	files, err := filepath.Glob(pattern)
+	for _, f := range files {
+		err = errors.Join(err, os.RemoveAll(f))
+	}
+	return err
+}
