@@ -107,7 +107,7 @@ func wasRecalled(ctx context.Context, a *Affiliate, r *agreementRun) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(why.GetEvents(), func(e *affiliatev1.Event) bool { return e.GetKind() == "recalled" }) {
+	if !slices.ContainsFunc(why.GetHistory(), func(e *affiliatev1.Event) bool { return e.GetKind() == "recalled" }) {
 		return fmt.Errorf("%s has %s from elsewhere than the others", a.Name, r.short)
 	}
 	return nil
