@@ -40,6 +40,10 @@ func Explain(s State) Explanation {
 		x.WaitingFor = []string{s.Proposer, "the chain"}
 	case Vetting:
 		x = explainVetting(s)
+	case Recalling:
+		x.Summary = fmt.Sprintf("On chain since height %d, signed by this affiliate, and lost by this node: it asks the others for it.", s.Missed.Height)
+		x.WaitingFor = s.Others()
+		x.Actions = []string{"affiliate peers (is one of them connected?)"}
 	case Checking:
 		x.Summary = "This node checks the transaction and asks its policy."
 		x.WaitingFor = []string{"this node", "the chain"}

@@ -25,7 +25,7 @@ func (t *turn) recalled(e Recalled) error {
 	if t.s.Phase != Recalling {
 		return nil
 	}
-	if e.ID != t.s.ID || e.Scope != t.s.Scope || !slices.ContainsFunc(e.Participants, func(p Party) bool { return p.Address == t.s.Self }) {
+	if e.ID != t.s.ID || e.Self != t.s.Self || e.Scope != t.s.Scope || !slices.ContainsFunc(e.Participants, func(p Party) bool { return p.Address == t.s.Self }) {
 		return Errorf(CodeBadMessage, "the terms are another agreement's")
 	}
 	missed, created, deadline := t.s.Missed, t.s.Created, t.s.Deadline

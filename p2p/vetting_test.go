@@ -115,3 +115,27 @@ func TestFetchContract(t *testing.T) {
 	_, _, err = l.fetch(testContext(t), b.address(), &affiliatev1.FetchObjectRequest{ContractHash: make([]byte, 32), Offset: 1})
 	wantCode(t, err, agreement.CodeBadMessage)
 }
+
+// TestFetchTerms gets what the other one gives, up to a size.
+func TestFetchTerms(t *testing.T) {
+	a, b := pair(t)
+	want := bytes.Repeat([]byte("terms"), 1000)
+	b.mu.Lock()
+	b.objects[agreement.Hash{7}] = want
+	b.mu.Unlock()
+	got, err := a.FetchTerms(testContext(t), b.address(), agreement.ID{7}, 5000)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	_, err = a.FetchTerms(testContext(t), b.address(), agreement.ID{7}, 4999)
+	wantCode(t, err, agreement.CodeTooLarge)
+	_, err = a.FetchTerms(testContext(t), b.address(), agreement.ID{8}, 5000)
+	wantCode(t, err, agreement.CodeNotFound)
+	l := a.live.Load()
+	for _, malformed := range []*affiliatev1.FetchObjectRequest{
+		{AgreementId: make([]byte, 15)}, {AgreementId: make([]byte, 16), Offset: 1}, {AgreementId: make([]byte, 16), ObjectId: make([]byte, 32)},
+	} {
+		_, _, err = l.fetch(testContext(t), b.address(), malformed)
+		wantCode(t, err, agreement.CodeBadMessage)
+	}
+}
