@@ -130,7 +130,8 @@ func terminalEvent(kind agreement.EffectKind, s agreement.State, e *store.Effect
 		}
 	}
 	text := short(known.Text) // it may quote what a peer wrote
-	retry := mayPass(err) && !old
+	// What one that was lost reads may come with another that was lost.
+	retry := (mayPass(err) || kind == agreement.DoFetch && s.Missed != nil) && !old
 	switch {
 	case retry || kind == agreement.DoIndex:
 		return nil, false

@@ -296,7 +296,7 @@ func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event,
 	if err != nil {
 		return nil, nil, err
 	}
-	from, err := n.source(s)
+	from, err := n.sources(s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -319,7 +319,7 @@ func (n *Node) doFetch(ctx context.Context, s agreement.State) (agreement.Event,
 		}
 	}
 	for _, in := range slices.Concat(t.Inputs, t.Existing) {
-		if err := n.obtain(ctx, from, in.Object, t.id.String(), audience); err != nil {
+		if err := n.obtainFrom(ctx, from, in.Object, t.id.String(), audience); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -341,7 +341,7 @@ func (n *Node) awaitRecords(t *terms, audience []string) error {
 
 // fetchModule gets the module, which every member may read. None of it runs. A
 // contract has one module: where the contract is known, no other is taken.
-func (n *Node) fetchModule(ctx context.Context, from string, t *terms, audience []string) error {
+func (n *Node) fetchModule(ctx context.Context, from []string, t *terms, audience []string) error {
 	module := agreement.Hash(t.Module.ContentHash)
 	known, err := n.store.Contract(t.contract)
 	if err == nil && known.Module != module {
@@ -352,13 +352,13 @@ func (n *Node) fetchModule(ctx context.Context, from string, t *terms, audience 
 	}
 	have, err := n.holdHeld(ctx, module, n.ring.Address(), contractOwner(t.contract))
 	if err == nil && !have {
-		err = n.obtain(ctx, from, t.Module, contractOwner(t.contract), audience)
+		err = n.obtainFrom(ctx, from, t.Module, contractOwner(t.contract), audience)
 	}
 	return err
 }
 
 // fetchContract gets the module and loads it, in which it says what it is.
-func (n *Node) fetchContract(ctx context.Context, from string, t *terms, audience []string) (*exec.Contract, error) {
+func (n *Node) fetchContract(ctx context.Context, from []string, t *terms, audience []string) (*exec.Contract, error) {
 	if err := n.fetchModule(ctx, from, t, audience); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -81,13 +82,28 @@ func (n *Node) recall(ctx context.Context, from string, s agreement.State) (term
 	return t, nil
 }
 
-// source is whom the data of an agreement is fetched from.
-func (n *Node) source(s agreement.State) (string, error) {
+// sources are whom the data of an agreement is fetched from: its proposer, or,
+// where it was lost, first who has given its terms.
+func (n *Node) sources(s agreement.State) ([]string, error) {
 	if s.Missed == nil {
-		return s.Proposer, nil
+		return []string{s.Proposer}, nil
 	}
 	from, err := n.store.Blob(s.ID, blobSource)
-	return string(from), err
+	others := slices.DeleteFunc(s.Others(), func(other string) bool { return other == string(from) })
+	return append([]string{string(from)}, others...), err
+}
+
+// obtainFrom is obtain from the first of some that has an object.
+func (n *Node) obtainFrom(ctx context.Context, from []string, ref *affiliatev1.ObjectRef, owner string, audience []string) error {
+	var failed error
+	for _, one := range from {
+		err := n.obtain(ctx, one, ref, owner, audience)
+		if err == nil {
+			return nil
+		}
+		failed = cmp.Or(failed, err)
+	}
+	return failed
 }
 
 // OpenTerms serves the terms of an agreement that is on chain to its signers.

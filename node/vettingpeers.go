@@ -167,7 +167,7 @@ func (n *Node) proposedContract(ctx context.Context, t *terms) (*exec.Contract, 
 	if err != nil {
 		return nil, err
 	}
-	return n.fetchContract(ctx, t.Proposer, t, audience)
+	return n.fetchContract(ctx, []string{t.Proposer}, t, audience)
 }
 
 // holders lists the connected affiliates that may give a contract: first those
