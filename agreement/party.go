@@ -146,7 +146,7 @@ func (t *turn) decline(code Code, reason string) {
 // cosignRequested takes one body a round, and no round again: what a proposer
 // can make a party do and keep is bounded.
 func (t *turn) cosignRequested(b Body) {
-	if t.s.Phase != Assented || t.s.signed(b.Digest) || b.Round > MaxRounds {
+	if t.s.Phase != Assented || t.s.Signed(b.Digest) || b.Round > MaxRounds {
 		return
 	}
 	if last, _ := t.s.Body(); b.Round <= max(last.Round, t.s.OfferedRound) {

@@ -48,7 +48,9 @@ func (w *world) person(node int) {
 // settle lets everything happen that is under way, and time pass.
 func (w *world) settle() {
 	for range 20_000 {
-		open := slices.ContainsFunc(w.nodes, func(n *simNode) bool { return n.state.Phase != None && !n.state.Phase.Final() })
+		open := slices.ContainsFunc(w.nodes, func(n *simNode) bool {
+			return n.state.Phase != None && !n.state.Phase.Final() || n.next < len(w.blocks)
+		})
 		if !open && len(w.work) == 0 {
 			return
 		}
@@ -122,8 +124,20 @@ func TestAgreementEndsTheSameEverywhere(t *testing.T) {
 		if rapid.IntRange(0, 1).Draw(rt, "with trouble") == 1 {
 			w.trouble = func(what string) bool { return rapid.IntRange(0, 19).Draw(rt, what) == 0 }
 		}
+		restored := -1
+		if parties > 1 && rapid.IntRange(0, 3).Draw(rt, "restores a backup") == 0 {
+			restored = rapid.IntRange(0, parties-1).Draw(rt, "who restores")
+		}
 		for range rapid.IntRange(0, 150).Draw(rt, "steps") {
+			if restored >= 0 {
+				w.backUp(restored)
+			}
 			w.randomStep()
+		}
+		if restored >= 0 {
+			if past := w.nodes[restored].past; len(past) > 0 {
+				w.restore(restored, past[rapid.IntRange(0, len(past)-1).Draw(rt, "which backup")])
+			}
 		}
 		w.trouble = nil
 		w.settle()

@@ -5,19 +5,35 @@ import (
 	"slices"
 )
 
-// lost begins to bring an agreement back.
+// lost begins to bring an agreement back. Where an older store was restored in
+// the middle of it, what is there of it is used, whatever had become of it.
 func (t *turn) lost(e Lost) error {
-	if t.s.Phase != None {
-		return nil
+	switch {
+	case t.s.Phase == None:
+		if err := t.open(e.Opening, Recalling); err != nil {
+			return err
+		}
+		t.s.Proposer = "" // the terms will say
+		t.s.Missed = &e.Missed
+		t.notifyLost()
+		t.do(DoRecall, 0)
+	case t.s.Height == 0 && t.s.Missed == nil:
+		t.s.Missed, t.s.Deadline = &e.Missed, e.Deadline.UnixMilli()
+		t.s.Code, t.s.Message, t.s.Cause = "", "", ""
+		t.notifyLost()
+		if len(t.s.Records) > 0 {
+			t.madeAnew()
+			return nil
+		}
+		t.s.Phase = Fetching
+		t.send(DoFetch, t.s.Proposer, 0)
 	}
-	if err := t.open(e.Opening, Recalling); err != nil {
-		return err
-	}
-	t.s.Proposer = "" // the terms will say
-	t.s.Missed = &e.Missed
-	t.notify(Notice{Kind: "lost", Text: fmt.Sprintf("height %d, transaction %s: signed by this affiliate, and not known to this node; the others are asked for it", e.Height, e.TxHash)})
-	t.do(DoRecall, 0)
 	return nil
+}
+
+func (t *turn) notifyLost() {
+	t.notify(Notice{Kind: "lost", Text: fmt.Sprintf("height %d, transaction %s: signed by this affiliate, and this node doesn't know of that; it is brought back",
+		t.s.Missed.Height, t.s.Missed.TxHash)})
 }
 
 // recalled goes on as a party does, with the terms.

@@ -3,6 +3,7 @@ package agreement
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type world struct {
 	diverges int          // node whose result differs, or -1
 	unvetted map[int]bool // nodes whose people haven't vetted the contract yet
 
+	signed  map[string]map[Hash]bool                           // what each has signed at any time
 	log     func(node int, e Event, s State, effects []Effect) // of every transition; may be nil
 	trouble func(what string) bool                             // whether something goes wrong now; nil: nothing does
 }
@@ -36,6 +38,30 @@ type simNode struct {
 	state State
 	seen  map[string]bool // ids of messages that were applied
 	next  int             // blocks taken in
+	past  []backup
+}
+
+// backup is all that a node had at some time.
+type backup struct {
+	state   State
+	seen    map[string]bool
+	next    int
+	effects []item
+}
+
+// backUp keeps what a node has now.
+func (w *world) backUp(node int) {
+	n := w.nodes[node]
+	own := slices.DeleteFunc(slices.Clone(w.work), func(it item) bool { return it.node != node || it.effect == nil })
+	n.past = append(n.past, backup{n.state, maps.Clone(n.seen), n.next, own})
+}
+
+// restore takes a node back to a backup.
+func (w *world) restore(node int, b backup) {
+	n := w.nodes[node]
+	n.state, n.seen, n.next = b.state, maps.Clone(b.seen), b.next
+	w.work = slices.DeleteFunc(w.work, func(it item) bool { return it.node == node && it.effect != nil })
+	w.work = append(w.work, b.effects...)
 }
 
 // item is a pending effect of a node, or a message under way to it.
@@ -45,6 +71,7 @@ type item struct {
 	message Event
 	id      string // of a message
 	tries   int    // of a message that comes before its proposal
+	body    Hash   // that a message has a signature of
 }
 
 type block struct {
@@ -55,7 +82,7 @@ type block struct {
 
 func newWorld(t *rapid.T, parties int) *world {
 	start := time.Unix(1_700_000_000, 0)
-	w := &world{t: t, now: start, chainNow: start, diverges: -1, unvetted: map[int]bool{}}
+	w := &world{t: t, now: start, chainNow: start, diverges: -1, unvetted: map[int]bool{}, signed: map[string]map[Hash]bool{}}
 	var participants []Party
 	for i := range parties {
 		name := fmt.Sprintf("tp1party%d", i)
@@ -82,11 +109,17 @@ func (w *world) apply(node int, e Event) {
 	if err != nil {
 		return
 	}
-	if before.Phase.Final() && next.Phase != before.Phase {
+	if _, lost := e.(Lost); before.Phase.Final() && next.Phase != before.Phase && !lost {
 		w.t.Fatalf("%s left the final phase %s for %s on %T", n.name, before.Phase, next.Phase, e)
 	}
 	w.checkWayOut(next)
 	n.state = next
+	for _, b := range next.Bodies {
+		if w.signed[n.name] == nil {
+			w.signed[n.name] = map[Hash]bool{}
+		}
+		w.signed[n.name][b.Digest] = true
+	}
 	if w.log != nil && len(effects) > 0 {
 		w.log(node, e, next, effects)
 	}
@@ -149,7 +182,20 @@ func (w *world) carryOut(it item) {
 		w.broadcast(it.node)
 	case DoIndex:
 		w.apply(it.node, Indexed{})
+	case DoRecall:
+		w.recall(it)
 	}
+}
+
+// recall gets the terms from another one that has the agreement from the chain.
+func (w *world) recall(it item) {
+	for i, n := range w.nodes {
+		if i != it.node && n.state.Height > 0 {
+			w.apply(it.node, Recalled{w.opening(it.node, parties(n.state))})
+			return
+		}
+	}
+	w.work = append(w.work, it) // it is tried again
 }
 
 func (w *world) execute(node int) Event {
@@ -173,7 +219,7 @@ func (w *world) broadcast(node int) {
 	}
 	body, _ := s.Body()
 	for _, n := range w.nodes {
-		if !n.state.signed(body.Digest) {
+		if !w.signed[n.name][body.Digest] {
 			w.t.Fatalf("broadcast without the signature of %s", n.name)
 		}
 	}
@@ -221,7 +267,11 @@ func (w *world) send(from int, e Effect) {
 		return
 	}
 	id := fmt.Sprint(s.Self, e.To, e.Kind, e.Round)
-	w.work = append(w.work, item{node: to, message: m, id: id})
+	it := item{node: to, message: m, id: id}
+	if i := slices.IndexFunc(s.Bodies, func(b Body) bool { return b.Round == e.Round }); i >= 0 && (e.Kind == SendAssent || e.Kind == SendCosignature) {
+		it.body = s.Bodies[i].Digest
+	}
+	w.work = append(w.work, it)
 	w.apply(from, Delivered{To: e.To, Kind: e.Kind, Via: "stream"})
 }
 
@@ -247,6 +297,9 @@ func (w *world) deliver(it item) {
 		return
 	}
 	n.seen[it.id] = true
+	if it.body != (Hash{}) && !n.state.Signed(it.body) {
+		return // a signature of another body, which a node refuses
+	}
 	if _, ok := it.message.(Vetted); ok {
 		w.unvetted[it.node] = false
 	}
@@ -291,7 +344,14 @@ func (w *world) takeBlock(node int) bool {
 		w.apply(node, TxFailed{Body: body.Digest, Height: int64(n.next), TxHash: "tx", Text: "no"})
 	}
 	for _, body := range b.body {
-		w.apply(node, Committed{Body: body.Digest, Height: int64(n.next), TxHash: "tx", Records: map[string]string{"r": "hash"}})
+		records := map[string]string{"r": "hash"}
+		if n.state.Signed(body.Digest) {
+			w.apply(node, Committed{Body: body.Digest, Height: int64(n.next), TxHash: "tx", Records: records})
+			continue
+		}
+		opening := w.opening(node, parties(w.nodes[(node+1)%len(w.nodes)].state))
+		opening.Deadline = w.now.Add(7 * 24 * time.Hour)
+		w.apply(node, Lost{Opening: opening, Missed: Missed{Height: int64(n.next), TxHash: "tx", Records: records}})
 	}
 	w.apply(node, BlockTime{b.time})
 	return true

@@ -161,8 +161,8 @@ func (s State) Body() (Body, bool) {
 	return s.Bodies[len(s.Bodies)-1], true
 }
 
-// signed reports whether digest is a body that this node may have signed.
-func (s State) signed(digest Hash) bool {
+// Signed reports whether digest is a body that this node may have signed.
+func (s State) Signed(digest Hash) bool {
 	return slices.ContainsFunc(s.Bodies, func(b Body) bool { return b.Digest == digest })
 }
 

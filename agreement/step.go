@@ -211,7 +211,7 @@ func (t *turn) committed(e Committed) {
 	if t.s.Phase == Indexing || t.s.Phase == Acknowledging || t.s.Phase == Complete || t.s.Height != 0 || t.s.Missed != nil {
 		return
 	}
-	if !t.s.signed(e.Body) {
+	if !t.s.Signed(e.Body) {
 		t.notify(Notice{Kind: "foreign_transaction", Code: CodeCommittedMismatch,
 			Text: "transaction " + e.TxHash + " uses this agreement's session, but this node didn't sign it"})
 		return
@@ -244,7 +244,7 @@ func sameRecords(own []RecordResult, chain map[string]string) bool {
 // txFailed waits for the bodies to time out: a failed transaction doesn't
 // prove that another one with the same body can't commit.
 func (t *turn) txFailed(e TxFailed) {
-	if !t.s.signed(e.Body) {
+	if !t.s.Signed(e.Body) {
 		return
 	}
 	switch t.s.Phase {

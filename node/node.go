@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -253,11 +254,14 @@ func (n *Node) takeBlock(ctx context.Context, b chainclient.Block) error {
 // the store stops the follower: the block comes again.
 func (n *Node) takeCommit(ctx context.Context, b chainclient.Block, c chainclient.Commit) error {
 	s, err := n.state(c.Agreement)
-	if err == nil && s.Phase == agreement.None {
-		err = n.lost(ctx, b, c)
-	}
-	if err != nil || s.Phase == agreement.None || s.Scope != c.Scope {
+	if err != nil || s.Phase != agreement.None && s.Scope != c.Scope {
 		return err
+	}
+	if c.Code == 0 && slices.Contains(c.Signers, n.ring.Address()) && !s.Signed(c.Body) {
+		return n.lost(ctx, b, c)
+	}
+	if s.Phase == agreement.None {
+		return nil
 	}
 	if c.TimedOut() {
 		return nil // the block's time says the same, and leads to a new round

@@ -21,12 +21,9 @@ const recallWithin = 7 * 24 * time.Hour
 // was lost, and is asked for its data.
 const blobSource = "source"
 
-// lost begins to bring an agreement back that the chain has, this affiliate has
-// signed, and this node doesn't know: its store is an older one.
+// lost begins to bring an agreement back that the chain has and this affiliate
+// has signed, and this node doesn't know of that: its store is an older one.
 func (n *Node) lost(ctx context.Context, b chainclient.Block, c chainclient.Commit) error {
-	if c.Code != 0 || !slices.Contains(c.Signers, n.ring.Address()) {
-		return nil
-	}
 	parts := slices.Clone(c.Parties)
 	for _, signer := range c.Signers {
 		if !slices.ContainsFunc(parts, func(p agreement.Party) bool { return p.Address == signer }) {
@@ -89,6 +86,9 @@ func (n *Node) sources(s agreement.State) ([]string, error) {
 		return []string{s.Proposer}, nil
 	}
 	from, err := n.store.Blob(s.ID, blobSource)
+	if errors.Is(err, agreement.ErrNotFound) { // the terms were here
+		return s.Others(), nil
+	}
 	others := slices.DeleteFunc(s.Others(), func(other string) bool { return other == string(from) })
 	return append([]string{string(from)}, others...), err
 }
