@@ -21,8 +21,7 @@ func Explain(s State) Explanation {
 		x.Summary = "This node runs the contract on its own copy of the data."
 		x.WaitingFor = []string{"this node"}
 	case Preparing:
-		x.Summary = "This node builds the transaction; it needs the chain for that."
-		x.WaitingFor = []string{"this node", "the chain"}
+		x.Summary, x.WaitingFor = "This node builds the transaction; it needs the chain for that.", []string{"this node", "the chain"}
 	case Collecting:
 		x.WaitingFor = t.missing(func(p Participant) bool { return p.Attested })
 		x.Summary = fmt.Sprintf("Waiting for the answer of %d affiliate(s).", len(x.WaitingFor))
@@ -41,9 +40,7 @@ func Explain(s State) Explanation {
 	case Vetting:
 		x = explainVetting(s)
 	case Recalling:
-		x.Summary = fmt.Sprintf("On chain since height %d, signed by this affiliate, and lost by this node: it asks the others for it.", s.Missed.Height)
-		x.WaitingFor = s.Others()
-		x.Actions = []string{"affiliate peers (is one of them connected?)"}
+		x = explainRecalling(s)
 	case Checking:
 		x.Summary = "This node checks the transaction and asks its policy."
 		x.WaitingFor = []string{"this node", "the chain"}
@@ -90,6 +87,14 @@ func explainVetting(s State) Explanation {
 			"affiliate contract vet " + s.Contract.String(),
 			"affiliate agreement reject " + s.ID.String() + " --reason WHY",
 		},
+	}
+}
+
+func explainRecalling(s State) Explanation {
+	return Explanation{
+		Summary:    fmt.Sprintf("On chain since height %d, signed by this affiliate, and lost by this node: it asks the others for it.", s.Missed.Height),
+		WaitingFor: s.Others(),
+		Actions:    []string{"affiliate peers (is one of them connected?)"},
 	}
 }
 

@@ -258,7 +258,7 @@ func (n *Node) takeCommit(ctx context.Context, b chainclient.Block, c chainclien
 		return err
 	}
 	if c.Code == 0 && slices.Contains(c.Signers, n.ring.Address()) && !s.Signed(c.Body) {
-		return n.lost(ctx, b, c)
+		return n.lost(ctx, s, b, c)
 	}
 	if s.Phase == agreement.None {
 		return nil

@@ -23,7 +23,12 @@ const blobSource = "source"
 
 // lost begins to bring an agreement back that the chain has and this affiliate
 // has signed, and this node doesn't know of that: its store is an older one.
-func (n *Node) lost(ctx context.Context, b chainclient.Block, c chainclient.Commit) error {
+func (n *Node) lost(ctx context.Context, s agreement.State, b chainclient.Block, c chainclient.Commit) error {
+	if s.Phase.Final() { // it was given up, and its data had a time to go
+		if _, err := n.store.HoldUntil(ctx, c.Agreement.String(), time.Time{}); err != nil {
+			return err
+		}
+	}
 	parts := slices.Clone(c.Parties)
 	for _, signer := range c.Signers {
 		if !slices.ContainsFunc(parts, func(p agreement.Party) bool { return p.Address == signer }) {
