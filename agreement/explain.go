@@ -32,8 +32,7 @@ func Explain(s State) Explanation {
 		}
 		x.Actions = []string{"wait until the deadline", "affiliate agreement cancel " + s.ID.String()}
 	case Broadcasting:
-		x.Summary = "The transaction is out and in no block yet."
-		x.WaitingFor = []string{"the chain"}
+		x.Summary, x.WaitingFor = "The transaction is out and in no block yet.", []string{"the chain"}
 	case Fetching:
 		x.Summary = "This node fetches and checks what it lacks."
 		x.WaitingFor = []string{s.Proposer, "the chain"}
