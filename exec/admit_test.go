@@ -262,8 +262,8 @@ func FuzzAdmit(f *testing.F) {
 	f.Add(handmade{locals: vec([]byte{3, typeI64}), body: cat([]byte{0x03, 0x40}, i32(1), []byte{0x0d, 0, 0x0b}), extra: [][]byte{{0x3f, 0, 0x40, 0, 0x1a}},
 		sections: map[byte][]byte{4: vec([]byte{0x70, 1, 1, 5}), 6: vec([]byte{typeI32, 1, 0x41, 0, 0x0b}), 9: vec(cat([]byte{0}, i32(0), []byte{0x0b, 1, 0}))}}.module())
 	engines := make([]*Engine, 2)
-	for i, rc := range []wazero.RuntimeConfig{wazero.NewRuntimeConfigCompiler(), wazero.NewRuntimeConfigInterpreter()} {
-		e, err := newEngine(Config{Timeout: 200 * time.Millisecond}, slog.New(slog.DiscardHandler), rc)
+	for i, interpreted := range []bool{false, true} {
+		e, err := newEngine(Config{Timeout: 200 * time.Millisecond}, slog.New(slog.DiscardHandler), interpreted)
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ type Engine struct {
 	runs    chan struct{} // a place for every run at once
 	compile chan struct{} // one place: compiling takes a lot of memory
 
+	interpreted bool // modules run on wazero's interpreter
+
 	mu      sync.Mutex // guards all below
 	closed  bool
 	machine wazero.Runtime
@@ -47,10 +50,10 @@ type Engine struct {
 // New makes an engine; log may be nil. It touches nothing but CacheDir, which it makes, and
 // where it removes what other versions left.
 func New(cfg Config, log *slog.Logger) (*Engine, error) {
-	return newEngine(cfg, log, wazero.NewRuntimeConfig())
+	return newEngine(cfg, log, runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64") // wazero's compiler knows no other
 }
 
-func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, error) {
+func newEngine(cfg Config, log *slog.Logger, interpreted bool) (*Engine, error) {
 	cfg = cfg.withDefaults()
 	if cfg.ModuleLimit < 0 || cfg.MemoryLimit < module.PageSize || cfg.MemoryLimit > 4<<30 || cfg.OutputLimit < 0 || cfg.FuelLimit < 0 || cfg.LogLimit < 0 || cfg.Timeout < 0 || cfg.Workers < 0 {
 		return nil, agreement.Errorf(agreement.CodeBadRequest, "the limits of the engine are impossible: %+v", cfg)
@@ -71,6 +74,10 @@ func newEngine(cfg Config, log *slog.Logger, rc wazero.RuntimeConfig) (*Engine, 
 		e.cache = wazero.NewCompilationCache()
 	} else if e.cache, err = wazero.NewCompilationCacheWithDir(modules.native); err != nil {
 		return nil, fmt.Errorf("opening the cache of compiled modules: %w", err)
+	}
+	rc := wazero.NewRuntimeConfig()
+	if e.interpreted = interpreted; interpreted {
+		rc = wazero.NewRuntimeConfigInterpreter().WithCloseOnContextDone(true)
 	}
 	e.runtime = runtimeConfig(rc, e.cache)
 	return e, nil

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
@@ -160,8 +158,8 @@ func seeds() [][]byte {
 func fuzzEngines(f *testing.F) pair {
 	f.Helper()
 	var on pair
-	for i, rc := range []wazero.RuntimeConfig{wazero.NewRuntimeConfigCompiler(), wazero.NewRuntimeConfigInterpreter()} {
-		e, err := newEngine(Config{Timeout: time.Second}, slog.New(slog.DiscardHandler), rc)
+	for i, interpreted := range []bool{false, true} {
+		e, err := newEngine(Config{Timeout: time.Second}, slog.New(slog.DiscardHandler), interpreted)
 		if err != nil {
 			f.Fatal(err)
 		}

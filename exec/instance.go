@@ -22,6 +22,9 @@ type instance struct {
 	floor   api.MutableGlobal
 	depth   api.MutableGlobal
 	globals []api.MutableGlobal // the module's own mutable ones
+	// interpreted: the engine stops a run by its context. Its interpreter is Go,
+	// in which a global can't be written while a module reads it.
+	interpreted bool
 }
 
 // snapshot is what instances of a module begin with.
@@ -37,6 +40,7 @@ type snapshot struct {
 	// initialised tells that _initialize has run; otherwise each instance runs
 	// it for itself.
 	initialised bool
+	interpreted bool // by wazero's interpreter
 }
 
 // instantiate makes an instance that has what the snapshot has.
@@ -45,7 +49,7 @@ func (s *snapshot) instantiate(ctx context.Context, r wazero.Runtime, compiled w
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{memory: memory}
+	i := &instance{memory: memory, interpreted: s.interpreted}
 	i.module, err = r.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory.allocator()), compiled,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
@@ -121,10 +125,16 @@ func (i *instance) call(ctx context.Context, c *call, fuel int64, export string,
 	c.instance, c.budget = i, fuel
 	done := make(chan struct{})
 	unless := context.AfterFunc(ctx, func() {
-		i.floor.Set(math.MaxInt64) // the next loop or call that looks ends the module
+		if !i.interpreted {
+			i.floor.Set(math.MaxInt64) // the next loop or call that looks ends the module
+		}
 		close(done)
 	})
-	_, err = i.module.ExportedFunction(export).Call(context.WithValue(context.WithoutCancel(ctx), callKey{}, c), args...)
+	within := ctx
+	if !i.interpreted {
+		within = context.WithoutCancel(ctx)
+	}
+	_, err = i.module.ExportedFunction(export).Call(context.WithValue(within, callKey{}, c), args...)
 	if !unless() {
 		<-done
 		return true, err
@@ -146,7 +156,7 @@ func (e *Engine) initialise(ctx context.Context, r wazero.Runtime, m *loadedModu
 	if err != nil {
 		return err
 	}
-	m.start = &snapshot{size: uint64(p.MemoryPages) * module.PageSize, image: first, random: newRandomStream(m.hash)}
+	m.start = &snapshot{size: uint64(p.MemoryPages) * module.PageSize, image: first, random: newRandomStream(m.hash), interpreted: e.interpreted}
 	if !whole {
 		m.start.data = p.Data
 	}
@@ -169,6 +179,7 @@ func (e *Engine) initialise(ctx context.Context, r wazero.Runtime, m *loadedModu
 		return err
 	}
 	first.close()
+	s.interpreted = e.interpreted
 	m.start = s
 	return nil
 }

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-
 	"github.com/affiliate-node/affiliate/agreement"
 )
 
@@ -67,16 +65,16 @@ func example(t testing.TB, name string) []byte {
 // has another.
 func engine(t testing.TB, cfg Config) *Engine {
 	t.Helper()
-	return engineOn(t, cfg, wazero.NewRuntimeConfigCompiler())
+	return engineOn(t, cfg, false)
 }
 
 // interpreter makes an engine that interprets.
 func interpreter(t testing.TB, cfg Config) *Engine {
 	t.Helper()
-	return engineOn(t, cfg, wazero.NewRuntimeConfigInterpreter())
+	return engineOn(t, cfg, true)
 }
 
-func engineOn(t testing.TB, cfg Config, rc wazero.RuntimeConfig) *Engine {
+func engineOn(t testing.TB, cfg Config, interpreted bool) *Engine {
 	t.Helper()
 	if cfg.CacheDir == "" {
 		dir, err := cacheDir()
@@ -85,7 +83,7 @@ func engineOn(t testing.TB, cfg Config, rc wazero.RuntimeConfig) *Engine {
 		}
 		cfg.CacheDir = dir
 	}
-	e, err := newEngine(cfg, slog.New(slog.DiscardHandler), rc)
+	e, err := newEngine(cfg, slog.New(slog.DiscardHandler), interpreted)
 	if err != nil {
 		t.Fatal(err)
 	}
