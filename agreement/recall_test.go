@@ -71,6 +71,9 @@ func TestRecallEnds(t *testing.T) {
 		t.Errorf("failed with %s", o.s.Code)
 	}
 	o = lostOne(t, "b")
+	if o.s.HasTerms() {
+		t.Error("an agreement that was lost has terms")
+	}
 	if o.pass(25 * time.Hour); o.s.Phase != FailedPhase || o.s.Code != CodeExpired {
 		t.Errorf("after its time it is %s, %s", o.s.Phase, o.s.Code)
 	}

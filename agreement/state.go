@@ -142,6 +142,10 @@ func DecodeState(b []byte) (State, error) {
 // Proposing reports whether this node is the proposer.
 func (s State) Proposing() bool { return s.Self == s.Proposer }
 
+// HasTerms reports whether the terms are here: those of an agreement that was
+// lost may still have to come, or never have.
+func (s State) HasTerms() bool { return s.Terms != Hash{} }
+
 // Others lists the addresses of all participants but this node.
 func (s State) Others() []string {
 	var out []string

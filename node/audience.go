@@ -145,7 +145,7 @@ func (n *Node) needs(o store.Object) (all needs, err error) {
 
 func (n *Node) needOf(id agreement.ID) (need, error) {
 	s, err := n.state(id)
-	if err != nil || s.Phase == agreement.None || s.Phase == agreement.Recalling {
+	if err != nil || s.Phase == agreement.None || !s.HasTerms() {
 		return need{}, err
 	}
 	t, err := n.termsOf(s)

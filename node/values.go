@@ -20,7 +20,7 @@ const (
 // values lists what an agreement reads, and what its contract made of it here,
 // so that whoever has to decide can look at it.
 func (n *Node) values(s agreement.State) ([]*affiliatev1.Value, error) {
-	if s.Phase == agreement.Recalling { // the terms are still to come
+	if !s.HasTerms() {
 		return nil, nil
 	}
 	t, err := n.termsOf(s)

@@ -146,8 +146,7 @@ func (k *keeper) pull(ctx context.Context) error {
 			return err
 		}
 		if len(page.Mail) == 0 {
-			endRequest(k.stream)
-			return nil
+			return k.stream.CloseWrite()
 		}
 		for _, m := range page.Mail {
 			if err := checkMail(m, false); err != nil {
@@ -164,8 +163,7 @@ func (k *keeper) pull(ctx context.Context) error {
 				continue
 			}
 			if k.claims++; k.claims > maxKeptClaims {
-				endRequest(k.stream)
-				return nil
+				return k.stream.CloseWrite()
 			}
 			if err := k.claim(ctx, m); err != nil {
 				return err
