@@ -83,3 +83,22 @@ func TestRecallEnds(t *testing.T) {
 		t.Errorf("%s, %v", o.s.Phase, effects)
 	}
 }
+
+// TestRestoredProposerFollows: a proposer whose backup is older than its
+// broadcast gives up what it believes nobody can have broadcast. The chain says
+// otherwise, and it follows.
+func TestRestoredProposerFollows(t *testing.T) {
+	o := newOne(t, "p", time.Hour)
+	o.do(AssentReceived{From: "a", Results: results.Results, Round: 1})
+	backup := o.s
+	o.do(AssentReceived{From: "b", Results: results.Results, Round: 1})
+	o.wantPhase(Broadcasting)
+	o.s = backup
+	o.do(CancelRequested{Reason: "it isn't wanted"})
+	o.wantPhase(FailedPhase)
+	effects := o.do(Committed{Body: Hash{9, 1}, Height: 7, TxHash: "AA", Records: map[string]string{"r": "hash"}})
+	o.wantPhase(Indexing)
+	if o.s.Code != "" || count(effects, DoIndex) != 1 {
+		t.Errorf("code %q, effects %v", o.s.Code, effects)
+	}
+}

@@ -14,7 +14,7 @@ restore      Go                  1 min     nodes that restore an older backup ge
 gossip       Go                  1 min     a proposal reaches a party that no stream reaches
 validators4  Go                  1 min     the main job on a chain of four validators
 affiliates5  Go                  1 min     the main job with two affiliates that are never a party
-life-cycle   Go                  1 min     200,000 shuffled agreements through the pure life cycle
+life-cycle   Go                  1 min     200,000 shuffled agreements through the pure life cycle (WORLDS=, SEED=)
 fuzz         Go                  4 min     every fuzz target for 15 s, but the chain client's
 race         Go, a C compiler    6 min     go test -race of all packages but the chain's
 differential Go                  1 min     200,000 calls of generated modules: both engines, rewritten and not
@@ -139,7 +139,7 @@ run() {
 	store-power) power ;;
 	validators4) ./scripts/testnet.sh --validators 4 ;;
 	affiliates5) ./scripts/testnet.sh --affiliates 5 ;;
-	life-cycle) go test ./agreement -run Ends -rapid.checks=200000 ;;
+	life-cycle) go test ./agreement -run Ends -timeout 2h -rapid.checks="${WORLDS:-200000}" -rapid.seed="${SEED:-1}" ;;
 	fuzz) fuzz ;;
 	race) race ;;
 	lint) lint ;;
