@@ -19,17 +19,8 @@ const gossipWithin = 60 * time.Second
 // proposer is away when the party comes back. Then it shows that data too
 // large for gossip reaches an absent party once it is back.
 func RunGossipSuite(ctx context.Context, b Build, opts Options, report *Report) (*Net, error) {
-	report.Begin()
-	opts.AskAffiliate = -1
 	opts.Affiliates = max(opts.Affiliates, keeper+1)
-	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
-	if err != nil {
-		return n, err
-	}
-	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
-		if err := n.warmUp(ctx, obs, report); err != nil {
-			return err
-		}
+	return warmed(ctx, b, opts, report, func(ctx context.Context, n *Net, obs *observer) error {
 		if err := n.gossipSmall(ctx, obs, report); err != nil {
 			return err
 		}

@@ -29,16 +29,7 @@ var killMoments = [...]int{1, 2, 4, 5, 6, 8}
 // agreement, starts it again, and requires that the agreement completes or
 // fails cleanly, with one outcome on all parties, and that the chain agrees.
 func RunKillSuite(ctx context.Context, b Build, opts Options, report *Report) (*Net, error) {
-	report.Begin()
-	opts.AskAffiliate = -1
-	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
-	if err != nil {
-		return n, err
-	}
-	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
-		if err := n.warmUp(ctx, obs, report); err != nil {
-			return err
-		}
+	return warmed(ctx, b, opts, report, func(ctx context.Context, n *Net, obs *observer) error {
 		victims := append([]*Process{}, n.Validators[0])
 		for _, i := range []int{originator, servicer, investor} {
 			victims = append(victims, n.Affiliates[i].Process)
@@ -55,6 +46,23 @@ func RunKillSuite(ctx context.Context, b Build, opts Options, report *Report) (*
 			return fmt.Errorf("%d of %d kills came when all was over: this shows too little", k.late, k.rounds)
 		}
 		return n.Died()
+	})
+}
+
+// warmed runs a suite on a network of its own, which has completed an agreement
+// and asks nobody.
+func warmed(ctx context.Context, b Build, opts Options, report *Report, suite func(context.Context, *Net, *observer) error) (*Net, error) {
+	report.Begin()
+	opts.AskAffiliate = -1
+	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
+	if err != nil {
+		return n, err
+	}
+	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
+		if err := n.warmUp(ctx, obs, report); err != nil {
+			return err
+		}
+		return suite(ctx, n, obs)
 	})
 }
 

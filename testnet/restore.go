@@ -20,16 +20,7 @@ const recallWithin = 60 * time.Second
 // and restore an older backup, and requires that they get from the others and
 // the chain what has happened since.
 func RunRestoreSuite(ctx context.Context, b Build, opts Options, report *Report) (*Net, error) {
-	report.Begin()
-	opts.AskAffiliate = -1
-	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
-	if err != nil {
-		return n, err
-	}
-	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
-		if err := n.warmUp(ctx, obs, report); err != nil {
-			return err
-		}
+	return warmed(ctx, b, opts, report, func(ctx context.Context, n *Net, obs *observer) error {
 		payment, _, err := n.publish(ctx, originator, contractPayment)
 		if err != nil {
 			return err
