@@ -41,6 +41,9 @@ func inspect(settings badger.Options) error {
 	if err != nil {
 		return err
 	}
+	if err := files.removeEmpty(settings.Dir); err != nil {
+		return err
+	}
 	if err := checkDescriptors(len(files.tables) + len(files.logs)); err != nil {
 		return err
 	}
@@ -64,12 +67,12 @@ type badgerFiles struct {
 	manifest, registry bool
 	tables             []uint64         // numbers
 	logs               []string         // names, of memtables and values
+	empty              []string         // names of logs of no length
 	values             map[uint64]int64 // number to size
 }
 
-// listFiles also deletes log files of no length. Badger leaves one when it is
-// killed between making a file and filling it, or between emptying and
-// deleting it, and then refuses to open (dgraph-io/badger #2207).
+// listFiles reads the directory. While the database is open, files may come and
+// go, and a new log has no length for a moment.
 func listFiles(dir string) (f badgerFiles, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -88,22 +91,48 @@ func listFiles(dir string) (f badgerFiles, err error) {
 			f.tables = append(f.tables, number)
 		case ext == memoryExt || ext == valueExt:
 			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // removed meanwhile
+			}
 			if err != nil {
 				return f, err
 			}
-			if info.Size() == 0 {
-				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-					return f, err
-				}
-				continue
-			}
-			f.logs = append(f.logs, e.Name())
-			if ext == valueExt {
-				f.values[number] = info.Size()
-			}
+			f.addLog(e.Name(), ext, number, info.Size())
 		}
 	}
 	return f, nil
+}
+
+func (f *badgerFiles) addLog(name, ext string, number uint64, size int64) {
+	if size == 0 {
+		f.empty = append(f.empty, name)
+		return
+	}
+	f.logs = append(f.logs, name)
+	if ext == valueExt {
+		f.values[number] = size
+	}
+}
+
+// newestValues is the number of the file of the value log that is written to.
+func (f *badgerFiles) newestValues() (newest uint64) {
+	for n := range f.values {
+		newest = max(newest, n)
+	}
+	return newest
+}
+
+// removeEmpty removes log files of no length. Badger leaves one when it is
+// killed between making a file and filling it, or between emptying and
+// deleting it, and then refuses to open (dgraph-io/badger #2207). Nobody may
+// have the database open.
+func (f *badgerFiles) removeEmpty(dir string) error {
+	for _, name := range f.empty {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // spareDescriptors is how many files a store may have to open beyond those
