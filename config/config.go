@@ -85,6 +85,7 @@ type Store struct {
 	DiskBudget    Size     `toml:"disk_budget" comment:"Bytes that the store may take, 64MiB or more; beyond them new work is refused, and what is running completes. \"0B\": no budget."`
 	DiskReserve   Size     `toml:"disk_reserve" comment:"Bytes of the disk that new work must leave free, 0B to 1TiB."`
 	Grace         Duration `toml:"grace" comment:"How long an object that nothing keeps any more is left before it is purged, 1s to 8760h."`
+	CompactAfter  Duration `toml:"compact_after" comment:"How long after a purge the database is rewritten, so that the disk has nothing of it any more, 1m to 8760h. Sealed objects above 128 KiB go from the disk at once."`
 }
 
 // Retention says how long data is kept after an agreement's end.
@@ -184,7 +185,7 @@ func Default(home string) Config {
 			Announce: []string{}, Bootstrap: []string{}, Members: []string{},
 			RecordLifetime: 24 * Hour,
 		},
-		Store:     Store{MaxObjectSize: 4 * GiB, Encrypt: true, DiskReserve: 256 * MiB, Grace: 10 * Minute},
+		Store:     Store{MaxObjectSize: 4 * GiB, Encrypt: true, DiskReserve: 256 * MiB, Grace: 10 * Minute, CompactAfter: 24 * Hour},
 		Retention: Retention{Failed: Keep(24 * Hour), Default: Forever},
 		Exec: Exec{
 			MemoryLimit: 256 * MiB, FuelLimit: 10_000_000_000, ModuleLimit: 16 * MiB, OutputLimit: 16 * MiB,

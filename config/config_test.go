@@ -162,6 +162,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"store.disk_budget", func(c *Config) { c.Store.DiskBudget = 1 }},
 		{"store.disk_reserve", func(c *Config) { c.Store.DiskReserve = -1 }},
 		{"store.grace", func(c *Config) { c.Store.Grace = 0 }},
+		{"store.compact_after", func(c *Config) { c.Store.CompactAfter = Second }},
 		{"store.payloads", func(c *Config) { c.Store.Payloads = "https://bucket" }},
 		{"store.payloads", func(c *Config) { c.Store.Payloads = "s3://key:secret@bucket" }},
 		{"retention.failed", func(c *Config) { c.Retention.Failed = -1 }},

@@ -93,6 +93,7 @@ func (c Config) checkStore() *Error {
 		checkPayloads(s.Payloads),
 		within("store.disk_reserve", s.DiskReserve, 0, TiB),
 		within("store.grace", s.Grace, Second, 8760*Hour),
+		within("store.compact_after", s.CompactAfter, Minute, 8760*Hour),
 	)
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
@@ -32,7 +33,7 @@ func (a storeAPI) begin() (end func(), err error) {
 	case a.busy <- struct{}{}:
 		return func() { <-a.busy }, nil
 	default:
-		return nil, agreement.Errorf(agreement.CodeInUse, "the store is being verified or backed up already").
+		return nil, agreement.Errorf(agreement.CodeInUse, "the store is being verified, backed up or compacted already").
 			WithHint("wait until that has ended")
 	}
 }
@@ -53,11 +54,33 @@ func (a storeAPI) GetStoreStats(ctx context.Context, _ *connect.Request[affiliat
 		share := st.Holders[kind]
 		out.Holders = append(out.Holders, &affiliatev1.StoreShare{Holder: kind, Objects: share.Objects, Bytes: share.Bytes})
 	}
+	since, err := a.n.store.PurgedSince()
+	if err != nil {
+		return nil, err
+	}
+	if !since.IsZero() {
+		out.PurgedSince = timestamppb.New(since)
+	}
 	err = a.n.store.Room(ctx)
 	if agreement.CodeOf(err) == agreement.CodeDiskFull {
 		out.Refuses, err = err.Error(), nil
 	}
 	return connect.NewResponse(out), err
+}
+
+// CompactStore removes from the database's files what was purged.
+func (a storeAPI) CompactStore(ctx context.Context, _ *connect.Request[affiliatev1.CompactStoreRequest]) (*connect.Response[affiliatev1.CompactStoreResponse], error) {
+	end, err := a.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	c, err := a.n.store.Compact(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.n.log.Info("the database was compacted", "before", c.Before, "after", c.After)
+	return connect.NewResponse(&affiliatev1.CompactStoreResponse{Before: c.Before, After: c.After}), nil
 }
 
 // progressEvery is how often a walk over all tells how far it is.

@@ -267,3 +267,38 @@ func TestOneWalkOverTheStoreAtATime(t *testing.T) {
 		t.Errorf("after the first: %v", err)
 	}
 }
+
+// TestCompactThroughTheAPI: the bytes of a purged object are on disk until then.
+func TestCompactThroughTheAPI(t *testing.T) {
+	t.Parallel()
+	n := bare(t)
+	c := serve(t, n)
+	hash, err := agreement.ParseHash(c.put([]byte("a note")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealings, err := n.store.ObjectsByContent(hash)
+	if err != nil || len(sealings) != 1 {
+		t.Fatal(sealings, err)
+	}
+	if err := n.store.Purge(t.Context(), sealings[0].ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	stats := func() *affiliatev1.StoreStats {
+		res, err := c.store.GetStoreStats(t.Context(), connect.NewRequest(&affiliatev1.GetStoreStatsRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg
+	}
+	if stats().PurgedSince == nil {
+		t.Error("nothing says that purged bytes are on disk")
+	}
+	res, err := c.store.CompactStore(t.Context(), connect.NewRequest(&affiliatev1.CompactStoreRequest{}))
+	if err != nil || res.Msg.After <= 0 {
+		t.Fatal(res, err)
+	}
+	if since := stats().PurgedSince; since != nil {
+		t.Errorf("after the compaction there are purged bytes since %s", since.AsTime())
+	}
+}

@@ -46,6 +46,9 @@ func crashWriter(dir string) error {
 		g.Go(func() error { return crashObjects(ctx, s, size) })
 	}
 	g.Go(func() error { return crashCollection(ctx, s) })
+	if rand.IntN(4) == 0 {
+		g.Go(func() error { return crashCompaction(ctx, s) })
+	}
 	g.Go(func() error { _, err := s.Backup(ctx, io.Discard, 0); return err }) // notes deletions from then on
 	return g.Wait()
 }
@@ -54,6 +57,15 @@ func crashWriter(dir string) error {
 func crashCollection(ctx context.Context, s *Store) error {
 	for {
 		if err := errors.Join(s.collectObjects(ctx, time.Now().Add(2*s.grace)), s.sweep(ctx)); err != nil {
+			return err
+		}
+	}
+}
+
+// crashCompaction compacts all the time; now and then something is in its way.
+func crashCompaction(ctx context.Context, s *Store) error {
+	for {
+		if _, err := s.Compact(ctx); err != nil && agreement.CodeOf(err) != agreement.CodeInUse {
 			return err
 		}
 	}

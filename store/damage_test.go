@@ -130,7 +130,7 @@ func TestDamagedValueLogIsNotRewritten(t *testing.T) {
 	if _, err := d.WriteAt(slot, 0); err != nil {
 		t.Fatal(err)
 	}
-	if next, err := s.rewrittenNext(); err != nil || next != filepath.Base(name) {
+	if next, _, err := s.rewrittenNext(discardRatio); err != nil || next != filepath.Base(name) {
 		t.Fatalf("next is %q, %v", next, err)
 	}
 	if err := checkLog(name); err != nil {
@@ -144,7 +144,7 @@ func TestDamagedValueLogIsNotRewritten(t *testing.T) {
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "rewriting", s.collectValues(t.Context()), agreement.CodeDamaged)
+	wantCode(t, "rewriting", s.collectValues(t.Context(), discardRatio), agreement.CodeDamaged)
 	if _, err := os.Stat(name); err != nil {
 		t.Error(err)
 	}

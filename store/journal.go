@@ -33,7 +33,7 @@ func (d deletions) noted(key []byte) bool {
 // skipped are keys that a backup doesn't have: they are about this store.
 func skipped(key []byte) bool {
 	switch key[0] {
-	case prefixFormat, prefixStoreID, prefixTotals, prefixBackups, prefixPutting:
+	case prefixFormat, prefixStoreID, prefixTotals, prefixBackups, prefixPutting, prefixPurged, prefixFiller:
 		return true
 	}
 	return false

@@ -55,6 +55,8 @@ const (
 	prefixTotals     = 'S'
 	prefixBackups    = 'Y'
 	prefixDeleted    = 'Z' // sequence
+	prefixPurged     = 'p'
+	prefixFiller     = 'f' // sequence
 )
 
 func key(prefix byte, parts ...[]byte) []byte {
@@ -78,6 +80,8 @@ func formatKey() []byte                       { return key(prefixFormat) }
 func storeIDKey() []byte                      { return key(prefixStoreID) }
 func totalsKey() []byte                       { return key(prefixTotals) }
 func backupsKey() []byte                      { return key(prefixBackups) }
+func purgedKey() []byte                       { return key(prefixPurged) }
+func fillerKey(seq uint64) []byte             { return key(prefixFiller, number64(seq)) }
 func deletedKey(seq uint64) []byte            { return key(prefixDeleted, number64(seq)) }
 func agreementKey(id agreement.ID) []byte     { return key(prefixAgreement, id[:]) }
 func openKey(id agreement.ID) []byte          { return key(prefixOpen, id[:]) }

@@ -53,12 +53,13 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	defer s.puts.leave(id)
 	left, marked := true, false
 	for left && err == nil {
-		err = s.updateFreeing(ctx, 9+3*releasePage, func(w *writer) error {
+		err = s.updateFreeing(ctx, 10+3*releasePage, func(w *writer) error {
 			ok, err := may(w)
 			if left = ok; err != nil || !ok {
 				return err
 			}
 			left, marked, err = w.purge(id, tombstone)
+			s.purges.Add(1)
 			return err
 		})
 	}
@@ -108,7 +109,7 @@ func (w *writer) purge(id agreement.Hash, tombstone []byte) (left, marked bool, 
 	if tombstone != nil {
 		w.set(tombstoneKey(id), tombstone)
 	}
-	return false, marked, nil
+	return false, marked, w.notePurge(o, found)
 }
 
 // removePayload removes what a purge has marked. While a backup is made, which

@@ -19,15 +19,16 @@ const (
 )
 
 // Run drops kept mail that has expired, ends references whose time has come,
-// purges objects that nothing keeps, clears what failed puts left, and gives
-// back the space of dead values and the memory of mapped files, until ctx ends.
+// purges objects that nothing keeps, clears what failed puts left, gives back
+// the space of dead values and the memory of mapped files, and compacts the
+// database when a purge is due, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
 	mail, vlog := time.NewTicker(mailInterval), time.NewTicker(valueLogInterval)
 	objects := time.NewTicker(objectInterval)
 	defer objects.Stop()
 	defer mail.Stop()
 	defer vlog.Stop()
-	s.warn(ctx, "removing what a crash left of unfinished objects", s.sweep(ctx))
+	s.warn(ctx, "removing what a crash left of unfinished objects", errors.Join(s.sweep(ctx), s.removeFillers(ctx)))
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,7 +53,7 @@ func (s *Store) warn(ctx context.Context, doing string, err error) {
 }
 
 func (s *Store) collect(ctx context.Context) error {
-	return errors.Join(s.sweep(ctx), s.trimDeletions(ctx), s.collectValues(ctx))
+	return errors.Join(s.sweep(ctx), s.trimDeletions(ctx), s.collectValues(ctx, discardRatio), s.compactWhenDue(ctx, time.Now()))
 }
 
 // touched counts what is resident because it was written or read.

@@ -32,6 +32,10 @@ const DefaultMaxObjectSize = 4 << 30
 // says nothing.
 const DefaultGrace = 10 * time.Minute
 
+// DefaultCompactAfter is how long after a purge Run compacts the database, when
+// Options says nothing.
+const DefaultCompactAfter = 24 * time.Hour
+
 // Options of a store.
 type Options struct {
 	Dir           string // made, with mode 0700, if it isn't there
@@ -43,6 +47,9 @@ type Options struct {
 	Budget  int64         // bytes on disk beyond which no new work is taken in; 0: none
 	Reserve int64         // bytes of the file system that new work must leave free
 	Grace   time.Duration // how long an object is left that nothing keeps; 0 means DefaultGrace
+	// CompactAfter is how long after a purge Run compacts the database; 0 means
+	// DefaultCompactAfter.
+	CompactAfter time.Duration
 }
 
 // Store is the node's database. All methods may be called concurrently.
@@ -74,6 +81,11 @@ type Store struct {
 	home    blob.Home
 	room    room
 	backups backups
+
+	rewriting    sync.Mutex    // held while files of the value log are rewritten
+	purges       atomic.Uint64 // since the store was opened
+	compactAfter time.Duration
+	compactNext  time.Time // when Run may compact again; its own
 
 	dir             string
 	free            func() int64 // bytes that the database's file system has left; -1: unknown
@@ -123,7 +135,8 @@ func open(o Options, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		db: db, log: log, home: o.Home, dir: o.Dir,
 		maxObject: cmp.Or(max(0, o.MaxObjectSize), DefaultMaxObjectSize), grace: cmp.Or(o.Grace, DefaultGrace),
-		budget: o.Budget, reserve: o.Reserve, free: func() int64 { return freeBytes(o.Dir) },
+		compactAfter: cmp.Or(o.CompactAfter, DefaultCompactAfter),
+		budget:       o.Budget, reserve: o.Reserve, free: func() int64 { return freeBytes(o.Dir) },
 		ending: make(chan struct{}), changed: make(chan struct{}), trimDue: make(chan struct{}, 1),
 	}
 	s.queue.turn = make(chan struct{}, 1)

@@ -20,12 +20,14 @@ import (
 // rewritten.
 const discardRatio = 0.5
 
-// collectValues has Badger rewrite files of the value log that are dead for
-// the most part. Badger takes the first entry that makes no sense for the end
-// of a file, and deletes what follows; so the file is read before.
-func (s *Store) collectValues(ctx context.Context) error {
-	for ctx.Err() == nil {
-		name, err := s.rewrittenNext()
+// collectValues has Badger rewrite files of the value log of which at least
+// that part is dead. Badger takes the first entry that makes no sense for the
+// end of a file, and deletes what follows; so the file is read before.
+func (s *Store) collectValues(ctx context.Context, part float64) error {
+	s.rewriting.Lock()
+	defer s.rewriting.Unlock()
+	for ctx.Err() == nil && s.goingOn() == nil {
+		name, _, err := s.rewrittenNext(part)
 		if err != nil || name == "" {
 			return err
 		}
@@ -33,7 +35,7 @@ func (s *Store) collectValues(ctx context.Context) error {
 			return agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
 				WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
 		}
-		err = s.shared(func() error { return s.db.RunValueLogGC(discardRatio) })
+		err = s.shared(func() error { return s.db.RunValueLogGC(part) })
 		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
 			return nil
 		}
@@ -45,34 +47,31 @@ func (s *Store) collectValues(ctx context.Context) error {
 }
 
 // rewrittenNext returns the name of the file that Badger would rewrite, from
-// the same statistics; empty if there is none.
-func (s *Store) rewrittenNext() (string, error) {
+// the same statistics, and how many of its bytes are dead; empty if there is
+// none.
+func (s *Store) rewrittenNext(part float64) (name string, dead uint64, err error) {
 	files, err := listFiles(s.dir)
 	if err != nil {
-		return "", storeError("listing the value log", err)
+		return "", 0, storeError("listing the value log", err)
 	}
 	b, err := readSmall(filepath.Join(s.dir, discardFile), 64<<20)
 	if err != nil {
-		return "", storeError("reading the statistics of the value log", err)
+		return "", 0, storeError("reading the statistics of the value log", err)
 	}
-	active := uint64(0)
-	for n := range files.values {
-		active = max(active, n)
-	}
-	number, most := uint64(0), uint64(0)
+	number := uint64(0)
 	for ; len(b) >= 16; b = b[16:] {
-		n, dead := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+		n, d := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 		if n == 0 {
 			break
 		}
-		if _, there := files.values[n]; there && dead > most {
-			number, most = n, dead
+		if _, there := files.values[n]; there && d > dead {
+			number, dead = n, d
 		}
 	}
-	if number == 0 || number == active || float64(most) < discardRatio*float64(files.values[number]) {
-		return "", nil
+	if number == 0 || number == files.newestValues() || float64(dead) < part*float64(files.values[number]) {
+		return "", 0, nil
 	}
-	return fmt.Sprintf("%06d%s", number, valueExt), nil
+	return fmt.Sprintf("%06d%s", number, valueExt), dead, nil
 }
 
 // checkLog reads a file of the value log that isn't written to any more, and

@@ -110,6 +110,7 @@ func (d *daemon) storeOptions(dir string) (store.Options, error) {
 	return store.Options{
 		Dir: dir, Key: d.dataKey(purposeStore), MaxObjectSize: keys.PayloadSize(c.MaxObjectSize.Bytes()),
 		Home: home, Budget: c.DiskBudget.Bytes(), Reserve: c.DiskReserve.Bytes(), Grace: c.Grace.Std(),
+		CompactAfter: c.CompactAfter.Std(),
 	}, err
 }
 

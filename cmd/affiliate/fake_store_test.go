@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
@@ -54,8 +56,13 @@ func (f *fakeNode) GetStoreStats(context.Context, *connect.Request[affiliatev1.G
 	return connect.NewResponse(&affiliatev1.StoreStats{
 		Objects: 3, Bytes: 3 << 20, LargeObjects: 1, QuarantinedObjects: 2, DatabaseBytes: 5 << 20, PayloadBytes: 2 << 20,
 		FreeBytes: -1, ReserveBytes: 1 << 30, Refuses: "the disk has 0 bytes left",
-		Holders: []*affiliatev1.StoreShare{{Holder: "agreement", Objects: 2, Bytes: 2 << 20}, {Holder: "put", Objects: 1, Bytes: 1 << 20}},
+		PurgedSince: timestamppb.New(time.Unix(1_800_000_000, 0)),
+		Holders:     []*affiliatev1.StoreShare{{Holder: "agreement", Objects: 2, Bytes: 2 << 20}, {Holder: "put", Objects: 1, Bytes: 1 << 20}},
 	}), nil
+}
+
+func (f *fakeNode) CompactStore(context.Context, *connect.Request[affiliatev1.CompactStoreRequest]) (*connect.Response[affiliatev1.CompactStoreResponse], error) {
+	return connect.NewResponse(&affiliatev1.CompactStoreResponse{Before: 5 << 20, After: 3 << 20}), nil
 }
 
 // VerifyStore finds two damaged objects, of which one can be repaired.

@@ -19,7 +19,7 @@ import (
 
 func (a *app) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "store", Short: "Check, measure, back up and restore the encrypted store"}
-	cmd.AddCommand(a.storeVerifyCommand(), a.storeStatsCommand(), a.storeBackupCommand(), a.storeRestoreCommand())
+	cmd.AddCommand(a.storeVerifyCommand(), a.storeStatsCommand(), a.storeCompactCommand(), a.storeBackupCommand(), a.storeRestoreCommand())
 	return group(cmd)
 }
 
@@ -113,6 +113,7 @@ func writeStats(w io.Writer, s *affiliatev1.StoreStats) {
 		"kept by nothing", some(s.GetUnheldObjects()),
 		"damaged", some(s.GetQuarantinedObjects()),
 		"tombstones", some(s.GetTombstones()),
+		"purged, on disk", purgedSince(s),
 		"database", size(s.GetDatabaseBytes()),
 		"payloads", size(s.GetPayloadBytes()),
 		"budget", budget,
@@ -127,6 +128,32 @@ func writeStats(w io.Writer, s *affiliatev1.StoreStats) {
 		rows = append(rows, []string{h.GetHolder(), strconv.FormatInt(h.GetObjects(), 10), size(h.GetBytes())})
 	}
 	table(w, []string{"PUT FOR", "OBJECTS", "BYTES"}, rows)
+}
+
+// purgedSince says that the files have bytes that were purged.
+func purgedSince(s *affiliatev1.StoreStats) string {
+	if s.GetPurgedSince() == nil {
+		return ""
+	}
+	return "small objects, since " + when(s.GetPurgedSince()) + ", until the database is compacted"
+}
+
+func (a *app) storeCompactCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "compact", Short: "Remove from the disk what was purged", Args: args(),
+		Long: "Rewrite the database until its files hold nothing any more of what was purged, and give\n" +
+			"up the space, while the node works. It happens by itself some time after a purge\n" +
+			"(store.compact_after).",
+		RunE: a.call(0, func(ctx context.Context, c *client.Client, _ []string) error {
+			res, err := c.Store.CompactStore(ctx, connect.NewRequest(&affiliatev1.CompactStoreRequest{}))
+			if err != nil {
+				return err
+			}
+			return a.emit(res.Msg, func(w io.Writer) {
+				fields(w, "database", fmt.Sprintf("%s, %s before", size(res.Msg.GetAfter()), size(res.Msg.GetBefore())))
+			})
+		}),
+	}
 }
 
 func (a *app) storeBackupCommand() *cobra.Command {

@@ -419,6 +419,7 @@ type StoreStats struct {
 	BudgetBytes        int64                  `protobuf:"varint,11,opt,name=budget_bytes,json=budgetBytes,proto3" json:"budget_bytes,omitempty"`                     // 0: none
 	ReserveBytes       int64                  `protobuf:"varint,12,opt,name=reserve_bytes,json=reserveBytes,proto3" json:"reserve_bytes,omitempty"`                  // of the file system, that new work must leave free
 	Refuses            string                 `protobuf:"bytes,13,opt,name=refuses,proto3" json:"refuses,omitempty"`                                                 // why new work is refused; empty when it isn't
+	PurgedSince        *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=purged_since,json=purgedSince,proto3" json:"purged_since,omitempty"`                      // the first purge whose bytes the database's files may still have; absent when they have none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -544,6 +545,13 @@ func (x *StoreStats) GetRefuses() string {
 	return ""
 }
 
+func (x *StoreStats) GetPurgedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PurgedSince
+	}
+	return nil
+}
+
 type StoreShare struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"` // kind of reference, such as "agreement" or "put"
@@ -604,6 +612,94 @@ func (x *StoreShare) GetBytes() int64 {
 	return 0
 }
 
+type CompactStoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactStoreRequest) Reset() {
+	*x = CompactStoreRequest{}
+	mi := &file_affiliate_v1_store_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactStoreRequest) ProtoMessage() {}
+
+func (x *CompactStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_store_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactStoreRequest.ProtoReflect.Descriptor instead.
+func (*CompactStoreRequest) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{8}
+}
+
+type CompactStoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        int64                  `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"` // bytes that the database took on disk
+	After         int64                  `protobuf:"varint,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactStoreResponse) Reset() {
+	*x = CompactStoreResponse{}
+	mi := &file_affiliate_v1_store_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactStoreResponse) ProtoMessage() {}
+
+func (x *CompactStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_affiliate_v1_store_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactStoreResponse.ProtoReflect.Descriptor instead.
+func (*CompactStoreResponse) Descriptor() ([]byte, []int) {
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CompactStoreResponse) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *CompactStoreResponse) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type BackupStoreRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Since         uint64                 `protobuf:"varint,1,opt,name=since,proto3" json:"since,omitempty"` // upto of the backup that this one continues; 0: everything
@@ -615,7 +711,7 @@ type BackupStoreRequest struct {
 
 func (x *BackupStoreRequest) Reset() {
 	*x = BackupStoreRequest{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[8]
+	mi := &file_affiliate_v1_store_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +723,7 @@ func (x *BackupStoreRequest) String() string {
 func (*BackupStoreRequest) ProtoMessage() {}
 
 func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[8]
+	mi := &file_affiliate_v1_store_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +736,7 @@ func (x *BackupStoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreRequest.ProtoReflect.Descriptor instead.
 func (*BackupStoreRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{8}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BackupStoreRequest) GetSince() uint64 {
@@ -674,7 +770,7 @@ type BackupStoreResponse struct {
 
 func (x *BackupStoreResponse) Reset() {
 	*x = BackupStoreResponse{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[9]
+	mi := &file_affiliate_v1_store_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +782,7 @@ func (x *BackupStoreResponse) String() string {
 func (*BackupStoreResponse) ProtoMessage() {}
 
 func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[9]
+	mi := &file_affiliate_v1_store_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +795,7 @@ func (x *BackupStoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupStoreResponse.ProtoReflect.Descriptor instead.
 func (*BackupStoreResponse) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{9}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BackupStoreResponse) GetData() []byte {
@@ -728,7 +824,7 @@ type BackupSummary struct {
 
 func (x *BackupSummary) Reset() {
 	*x = BackupSummary{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[10]
+	mi := &file_affiliate_v1_store_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +836,7 @@ func (x *BackupSummary) String() string {
 func (*BackupSummary) ProtoMessage() {}
 
 func (x *BackupSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[10]
+	mi := &file_affiliate_v1_store_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +849,7 @@ func (x *BackupSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupSummary.ProtoReflect.Descriptor instead.
 func (*BackupSummary) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{10}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BackupSummary) GetSince() uint64 {
@@ -792,7 +888,7 @@ type RotateEncryptionRequest struct {
 
 func (x *RotateEncryptionRequest) Reset() {
 	*x = RotateEncryptionRequest{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[11]
+	mi := &file_affiliate_v1_store_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +900,7 @@ func (x *RotateEncryptionRequest) String() string {
 func (*RotateEncryptionRequest) ProtoMessage() {}
 
 func (x *RotateEncryptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[11]
+	mi := &file_affiliate_v1_store_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +913,7 @@ func (x *RotateEncryptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateEncryptionRequest.ProtoReflect.Descriptor instead.
 func (*RotateEncryptionRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{11}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{13}
 }
 
 type GetRotationRequest struct {
@@ -828,7 +924,7 @@ type GetRotationRequest struct {
 
 func (x *GetRotationRequest) Reset() {
 	*x = GetRotationRequest{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[12]
+	mi := &file_affiliate_v1_store_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +936,7 @@ func (x *GetRotationRequest) String() string {
 func (*GetRotationRequest) ProtoMessage() {}
 
 func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[12]
+	mi := &file_affiliate_v1_store_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -853,7 +949,7 @@ func (x *GetRotationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRotationRequest.ProtoReflect.Descriptor instead.
 func (*GetRotationRequest) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{12}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{14}
 }
 
 // Rotation is how far the change to a new encryption identity is.
@@ -871,7 +967,7 @@ type Rotation struct {
 
 func (x *Rotation) Reset() {
 	*x = Rotation{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[13]
+	mi := &file_affiliate_v1_store_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +979,7 @@ func (x *Rotation) String() string {
 func (*Rotation) ProtoMessage() {}
 
 func (x *Rotation) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[13]
+	mi := &file_affiliate_v1_store_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +992,7 @@ func (x *Rotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
 func (*Rotation) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{13}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rotation) GetRunning() bool {
@@ -952,7 +1048,7 @@ type EncryptionIdentity struct {
 
 func (x *EncryptionIdentity) Reset() {
 	*x = EncryptionIdentity{}
-	mi := &file_affiliate_v1_store_proto_msgTypes[14]
+	mi := &file_affiliate_v1_store_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1060,7 @@ func (x *EncryptionIdentity) String() string {
 func (*EncryptionIdentity) ProtoMessage() {}
 
 func (x *EncryptionIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_affiliate_v1_store_proto_msgTypes[14]
+	mi := &file_affiliate_v1_store_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1073,7 @@ func (x *EncryptionIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncryptionIdentity.ProtoReflect.Descriptor instead.
 func (*EncryptionIdentity) Descriptor() ([]byte, []int) {
-	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{14}
+	return file_affiliate_v1_store_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EncryptionIdentity) GetNumber() int32 {
@@ -1028,7 +1124,7 @@ const file_affiliate_v1_store_proto_rawDesc = "" +
 	"\adamaged\x18\x03 \x01(\x03R\adamaged\x12\x1a\n" +
 	"\brepaired\x18\x04 \x01(\x03R\brepaired\x12\x16\n" +
 	"\x06strays\x18\x05 \x01(\x03R\x06strays\"\x16\n" +
-	"\x14GetStoreStatsRequest\"\xda\x03\n" +
+	"\x14GetStoreStatsRequest\"\x99\x04\n" +
 	"\n" +
 	"StoreStats\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x03R\aobjects\x12\x14\n" +
@@ -1047,12 +1143,17 @@ const file_affiliate_v1_store_proto_rawDesc = "" +
 	" \x01(\x03R\tfreeBytes\x12!\n" +
 	"\fbudget_bytes\x18\v \x01(\x03R\vbudgetBytes\x12#\n" +
 	"\rreserve_bytes\x18\f \x01(\x03R\freserveBytes\x12\x18\n" +
-	"\arefuses\x18\r \x01(\tR\arefuses\"T\n" +
+	"\arefuses\x18\r \x01(\tR\arefuses\x12=\n" +
+	"\fpurged_since\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vpurgedSince\"T\n" +
 	"\n" +
 	"StoreShare\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x18\n" +
 	"\aobjects\x18\x02 \x01(\x03R\aobjects\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"V\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"\x15\n" +
+	"\x13CompactStoreRequest\"D\n" +
+	"\x14CompactStoreResponse\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\x03R\x06before\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x03R\x05after\"V\n" +
 	"\x12BackupStoreRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x14\n" +
 	"\x05store\x18\x02 \x01(\tR\x05store\x12\x14\n" +
@@ -1079,11 +1180,12 @@ const file_affiliate_v1_store_proto_rawDesc = "" +
 	"\x12EncryptionIdentity\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x124\n" +
 	"\acreated\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1c\n" +
-	"\trecipient\x18\x03 \x01(\tR\trecipient2\x89\x02\n" +
+	"\trecipient\x18\x03 \x01(\tR\trecipient2\xe0\x02\n" +
 	"\fStoreService\x12T\n" +
 	"\vVerifyStore\x12 .affiliate.v1.VerifyStoreRequest\x1a!.affiliate.v1.VerifyStoreResponse0\x01\x12M\n" +
 	"\rGetStoreStats\x12\".affiliate.v1.GetStoreStatsRequest\x1a\x18.affiliate.v1.StoreStats\x12T\n" +
-	"\vBackupStore\x12 .affiliate.v1.BackupStoreRequest\x1a!.affiliate.v1.BackupStoreResponse0\x012\xa8\x01\n" +
+	"\vBackupStore\x12 .affiliate.v1.BackupStoreRequest\x1a!.affiliate.v1.BackupStoreResponse0\x01\x12U\n" +
+	"\fCompactStore\x12!.affiliate.v1.CompactStoreRequest\x1a\".affiliate.v1.CompactStoreResponse2\xa8\x01\n" +
 	"\n" +
 	"KeyService\x12Q\n" +
 	"\x10RotateEncryption\x12%.affiliate.v1.RotateEncryptionRequest\x1a\x16.affiliate.v1.Rotation\x12G\n" +
@@ -1101,7 +1203,7 @@ func file_affiliate_v1_store_proto_rawDescGZIP() []byte {
 	return file_affiliate_v1_store_proto_rawDescData
 }
 
-var file_affiliate_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_affiliate_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_affiliate_v1_store_proto_goTypes = []any{
 	(*VerifyStoreRequest)(nil),      // 0: affiliate.v1.VerifyStoreRequest
 	(*VerifyStoreResponse)(nil),     // 1: affiliate.v1.VerifyStoreResponse
@@ -1111,39 +1213,44 @@ var file_affiliate_v1_store_proto_goTypes = []any{
 	(*GetStoreStatsRequest)(nil),    // 5: affiliate.v1.GetStoreStatsRequest
 	(*StoreStats)(nil),              // 6: affiliate.v1.StoreStats
 	(*StoreShare)(nil),              // 7: affiliate.v1.StoreShare
-	(*BackupStoreRequest)(nil),      // 8: affiliate.v1.BackupStoreRequest
-	(*BackupStoreResponse)(nil),     // 9: affiliate.v1.BackupStoreResponse
-	(*BackupSummary)(nil),           // 10: affiliate.v1.BackupSummary
-	(*RotateEncryptionRequest)(nil), // 11: affiliate.v1.RotateEncryptionRequest
-	(*GetRotationRequest)(nil),      // 12: affiliate.v1.GetRotationRequest
-	(*Rotation)(nil),                // 13: affiliate.v1.Rotation
-	(*EncryptionIdentity)(nil),      // 14: affiliate.v1.EncryptionIdentity
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(*CompactStoreRequest)(nil),     // 8: affiliate.v1.CompactStoreRequest
+	(*CompactStoreResponse)(nil),    // 9: affiliate.v1.CompactStoreResponse
+	(*BackupStoreRequest)(nil),      // 10: affiliate.v1.BackupStoreRequest
+	(*BackupStoreResponse)(nil),     // 11: affiliate.v1.BackupStoreResponse
+	(*BackupSummary)(nil),           // 12: affiliate.v1.BackupSummary
+	(*RotateEncryptionRequest)(nil), // 13: affiliate.v1.RotateEncryptionRequest
+	(*GetRotationRequest)(nil),      // 14: affiliate.v1.GetRotationRequest
+	(*Rotation)(nil),                // 15: affiliate.v1.Rotation
+	(*EncryptionIdentity)(nil),      // 16: affiliate.v1.EncryptionIdentity
+	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
 }
 var file_affiliate_v1_store_proto_depIdxs = []int32{
 	2,  // 0: affiliate.v1.VerifyStoreResponse.progress:type_name -> affiliate.v1.VerifyProgress
 	3,  // 1: affiliate.v1.VerifyStoreResponse.finding:type_name -> affiliate.v1.VerifyFinding
 	4,  // 2: affiliate.v1.VerifyStoreResponse.summary:type_name -> affiliate.v1.VerifySummary
 	7,  // 3: affiliate.v1.StoreStats.holders:type_name -> affiliate.v1.StoreShare
-	10, // 4: affiliate.v1.BackupStoreResponse.summary:type_name -> affiliate.v1.BackupSummary
-	14, // 5: affiliate.v1.Rotation.identities:type_name -> affiliate.v1.EncryptionIdentity
-	15, // 6: affiliate.v1.Rotation.old_until:type_name -> google.protobuf.Timestamp
-	15, // 7: affiliate.v1.EncryptionIdentity.created:type_name -> google.protobuf.Timestamp
-	0,  // 8: affiliate.v1.StoreService.VerifyStore:input_type -> affiliate.v1.VerifyStoreRequest
-	5,  // 9: affiliate.v1.StoreService.GetStoreStats:input_type -> affiliate.v1.GetStoreStatsRequest
-	8,  // 10: affiliate.v1.StoreService.BackupStore:input_type -> affiliate.v1.BackupStoreRequest
-	11, // 11: affiliate.v1.KeyService.RotateEncryption:input_type -> affiliate.v1.RotateEncryptionRequest
-	12, // 12: affiliate.v1.KeyService.GetRotation:input_type -> affiliate.v1.GetRotationRequest
-	1,  // 13: affiliate.v1.StoreService.VerifyStore:output_type -> affiliate.v1.VerifyStoreResponse
-	6,  // 14: affiliate.v1.StoreService.GetStoreStats:output_type -> affiliate.v1.StoreStats
-	9,  // 15: affiliate.v1.StoreService.BackupStore:output_type -> affiliate.v1.BackupStoreResponse
-	13, // 16: affiliate.v1.KeyService.RotateEncryption:output_type -> affiliate.v1.Rotation
-	13, // 17: affiliate.v1.KeyService.GetRotation:output_type -> affiliate.v1.Rotation
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	17, // 4: affiliate.v1.StoreStats.purged_since:type_name -> google.protobuf.Timestamp
+	12, // 5: affiliate.v1.BackupStoreResponse.summary:type_name -> affiliate.v1.BackupSummary
+	16, // 6: affiliate.v1.Rotation.identities:type_name -> affiliate.v1.EncryptionIdentity
+	17, // 7: affiliate.v1.Rotation.old_until:type_name -> google.protobuf.Timestamp
+	17, // 8: affiliate.v1.EncryptionIdentity.created:type_name -> google.protobuf.Timestamp
+	0,  // 9: affiliate.v1.StoreService.VerifyStore:input_type -> affiliate.v1.VerifyStoreRequest
+	5,  // 10: affiliate.v1.StoreService.GetStoreStats:input_type -> affiliate.v1.GetStoreStatsRequest
+	10, // 11: affiliate.v1.StoreService.BackupStore:input_type -> affiliate.v1.BackupStoreRequest
+	8,  // 12: affiliate.v1.StoreService.CompactStore:input_type -> affiliate.v1.CompactStoreRequest
+	13, // 13: affiliate.v1.KeyService.RotateEncryption:input_type -> affiliate.v1.RotateEncryptionRequest
+	14, // 14: affiliate.v1.KeyService.GetRotation:input_type -> affiliate.v1.GetRotationRequest
+	1,  // 15: affiliate.v1.StoreService.VerifyStore:output_type -> affiliate.v1.VerifyStoreResponse
+	6,  // 16: affiliate.v1.StoreService.GetStoreStats:output_type -> affiliate.v1.StoreStats
+	11, // 17: affiliate.v1.StoreService.BackupStore:output_type -> affiliate.v1.BackupStoreResponse
+	9,  // 18: affiliate.v1.StoreService.CompactStore:output_type -> affiliate.v1.CompactStoreResponse
+	15, // 19: affiliate.v1.KeyService.RotateEncryption:output_type -> affiliate.v1.Rotation
+	15, // 20: affiliate.v1.KeyService.GetRotation:output_type -> affiliate.v1.Rotation
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_affiliate_v1_store_proto_init() }
@@ -1162,7 +1269,7 @@ func file_affiliate_v1_store_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_affiliate_v1_store_proto_rawDesc), len(file_affiliate_v1_store_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -44,6 +44,9 @@ const (
 	// StoreServiceBackupStoreProcedure is the fully-qualified name of the StoreService's BackupStore
 	// RPC.
 	StoreServiceBackupStoreProcedure = "/affiliate.v1.StoreService/BackupStore"
+	// StoreServiceCompactStoreProcedure is the fully-qualified name of the StoreService's CompactStore
+	// RPC.
+	StoreServiceCompactStoreProcedure = "/affiliate.v1.StoreService/CompactStore"
 	// KeyServiceRotateEncryptionProcedure is the fully-qualified name of the KeyService's
 	// RotateEncryption RPC.
 	KeyServiceRotateEncryptionProcedure = "/affiliate.v1.KeyService/RotateEncryption"
@@ -61,6 +64,9 @@ type StoreServiceClient interface {
 	// BackupStore writes a backup while the node runs, encrypted to this affiliate
 	// and signed. A stream without a summary at its end isn't a backup.
 	BackupStore(context.Context, *connect.Request[v1.BackupStoreRequest]) (*connect.ServerStreamForClient[v1.BackupStoreResponse], error)
+	// CompactStore rewrites the database until its files hold nothing any more of
+	// what was purged. It may take minutes; the node works on.
+	CompactStore(context.Context, *connect.Request[v1.CompactStoreRequest]) (*connect.Response[v1.CompactStoreResponse], error)
 }
 
 // NewStoreServiceClient constructs a client for the affiliate.v1.StoreService service. By default,
@@ -92,6 +98,12 @@ func NewStoreServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(storeServiceMethods.ByName("BackupStore")),
 			connect.WithClientOptions(opts...),
 		),
+		compactStore: connect.NewClient[v1.CompactStoreRequest, v1.CompactStoreResponse](
+			httpClient,
+			baseURL+StoreServiceCompactStoreProcedure,
+			connect.WithSchema(storeServiceMethods.ByName("CompactStore")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -100,6 +112,7 @@ type storeServiceClient struct {
 	verifyStore   *connect.Client[v1.VerifyStoreRequest, v1.VerifyStoreResponse]
 	getStoreStats *connect.Client[v1.GetStoreStatsRequest, v1.StoreStats]
 	backupStore   *connect.Client[v1.BackupStoreRequest, v1.BackupStoreResponse]
+	compactStore  *connect.Client[v1.CompactStoreRequest, v1.CompactStoreResponse]
 }
 
 // VerifyStore calls affiliate.v1.StoreService.VerifyStore.
@@ -117,6 +130,11 @@ func (c *storeServiceClient) BackupStore(ctx context.Context, req *connect.Reque
 	return c.backupStore.CallServerStream(ctx, req)
 }
 
+// CompactStore calls affiliate.v1.StoreService.CompactStore.
+func (c *storeServiceClient) CompactStore(ctx context.Context, req *connect.Request[v1.CompactStoreRequest]) (*connect.Response[v1.CompactStoreResponse], error) {
+	return c.compactStore.CallUnary(ctx, req)
+}
+
 // StoreServiceHandler is an implementation of the affiliate.v1.StoreService service.
 type StoreServiceHandler interface {
 	// VerifyStore reads every object and checks it. With repair, what is damaged
@@ -127,6 +145,9 @@ type StoreServiceHandler interface {
 	// BackupStore writes a backup while the node runs, encrypted to this affiliate
 	// and signed. A stream without a summary at its end isn't a backup.
 	BackupStore(context.Context, *connect.Request[v1.BackupStoreRequest], *connect.ServerStream[v1.BackupStoreResponse]) error
+	// CompactStore rewrites the database until its files hold nothing any more of
+	// what was purged. It may take minutes; the node works on.
+	CompactStore(context.Context, *connect.Request[v1.CompactStoreRequest]) (*connect.Response[v1.CompactStoreResponse], error)
 }
 
 // NewStoreServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -154,6 +175,12 @@ func NewStoreServiceHandler(svc StoreServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(storeServiceMethods.ByName("BackupStore")),
 		connect.WithHandlerOptions(opts...),
 	)
+	storeServiceCompactStoreHandler := connect.NewUnaryHandler(
+		StoreServiceCompactStoreProcedure,
+		svc.CompactStore,
+		connect.WithSchema(storeServiceMethods.ByName("CompactStore")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/affiliate.v1.StoreService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case StoreServiceVerifyStoreProcedure:
@@ -162,6 +189,8 @@ func NewStoreServiceHandler(svc StoreServiceHandler, opts ...connect.HandlerOpti
 			storeServiceGetStoreStatsHandler.ServeHTTP(w, r)
 		case StoreServiceBackupStoreProcedure:
 			storeServiceBackupStoreHandler.ServeHTTP(w, r)
+		case StoreServiceCompactStoreProcedure:
+			storeServiceCompactStoreHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -181,6 +210,10 @@ func (UnimplementedStoreServiceHandler) GetStoreStats(context.Context, *connect.
 
 func (UnimplementedStoreServiceHandler) BackupStore(context.Context, *connect.Request[v1.BackupStoreRequest], *connect.ServerStream[v1.BackupStoreResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.StoreService.BackupStore is not implemented"))
+}
+
+func (UnimplementedStoreServiceHandler) CompactStore(context.Context, *connect.Request[v1.CompactStoreRequest]) (*connect.Response[v1.CompactStoreResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("affiliate.v1.StoreService.CompactStore is not implemented"))
 }
 
 // KeyServiceClient is a client for the affiliate.v1.KeyService service.

@@ -1,0 +1,265 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// Badger only marks what is deleted, and gives up the bytes when it merges
+// tables and rewrites files of its value log for the sake of space. A payload
+// that was purged has to be gone in any case, so all of that is done on
+// purpose, some time after a purge.
+
+// Compaction says what Compact did.
+type Compaction struct {
+	Before, After int64 // bytes that the database took on disk
+}
+
+// compactPause is how long Run waits after a compaction, one that failed
+// included.
+const compactPause = time.Hour
+
+// compactWhenDue compacts when a purge is old enough.
+func (s *Store) compactWhenDue(ctx context.Context, now time.Time) error {
+	since, err := s.PurgedSince()
+	if err != nil || since.IsZero() || now.Before(since.Add(s.compactAfter)) || now.Before(s.compactNext) {
+		return err
+	}
+	s.compactNext = now.Add(compactPause)
+	c, err := s.Compact(ctx)
+	if err == nil {
+		s.log.Info("the database was compacted", "before", c.Before, "after", c.After)
+	}
+	return err
+}
+
+// notePurge notes that the files still have bytes that were purged.
+func (w *writer) notePurge(o Object, found condition) error {
+	if found != undescribed && o.large() {
+		return nil
+	}
+	noted, err := w.has(purgedKey())
+	if err == nil && !noted {
+		w.set(purgedKey(), encodeTime(time.Now()))
+	}
+	return err
+}
+
+// PurgedSince is when the first of the objects was purged whose payload the
+// files of the database may still have; zero if they have none.
+func (s *Store) PurgedSince() (since time.Time, err error) {
+	b, err := s.copyOf(purgedKey())
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return since, nil
+	}
+	if err == nil {
+		since, err = decodeTime(b)
+	}
+	if err != nil {
+		return since, readError(err, "the time of the first purge")
+	}
+	return since, nil
+}
+
+// Compact rewrites the database until its files hold nothing any more of the
+// payloads that were purged before, and gives up the space that is dead. The
+// store works on meanwhile, but for moments. It reads and writes up to all of
+// the database, and needs as much room on the disk as its tables take.
+//
+// CodeInUse says that a backup or another compaction runs, CodeDiskFull that
+// there is too little room. Where a long read is under way that began before a
+// purge it fails, and can be tried again.
+func (s *Store) Compact(ctx context.Context) (c Compaction, err error) {
+	if !s.backups.turn.TryLock() {
+		return c, agreement.Errorf(agreement.CodeInUse, "the store is being backed up or compacted").WithHint("try again when that has ended")
+	}
+	defer s.backups.turn.Unlock() // Close waits for it
+	if c.Before, err = s.roomToCompact(); err != nil {
+		return c, err
+	}
+	purges := s.purges.Load()
+	for _, step := range []func(context.Context) error{s.sealValues, s.mergeTables, s.rewriteValues} {
+		err := errors.Join(ctx.Err(), s.goingOn())
+		if err == nil {
+			err = step(ctx)
+		}
+		if err != nil {
+			return c, fmt.Errorf("compacting the database: %w", err)
+		}
+	}
+	tables, values, err := diskBytes(s.dir)
+	if err != nil {
+		return c, storeError("measuring the database", err)
+	}
+	c.After = tables + values
+	return c, s.noteCompacted(ctx, purges)
+}
+
+// noteCompacted takes back the note, unless something was purged meanwhile.
+func (s *Store) noteCompacted(ctx context.Context, purges uint64) error {
+	return s.updateFreeing(ctx, 1, func(w *writer) error {
+		noted, err := w.has(purgedKey())
+		if err != nil || !noted {
+			return err
+		}
+		if s.purges.Load() != purges {
+			w.set(purgedKey(), encodeTime(time.Now())) // later than they were, by less than this took
+			return nil
+		}
+		w.del(purgedKey())
+		return nil
+	})
+}
+
+// roomToCompact makes sure that there is room for a second copy of the tables,
+// and for files of the value log that are written before others are removed.
+func (s *Store) roomToCompact() (used int64, err error) {
+	tables, values, err := diskBytes(s.dir)
+	if err != nil {
+		return 0, storeError("measuring the database", err)
+	}
+	need := tables + 3*valueLogFileSize + floor
+	if free := s.free(); free >= 0 && free < need {
+		return 0, agreement.Errorf(agreement.CodeDiskFull, "compacting the database may take %d bytes, and the disk has %d left", need, free).
+			WithHint("make room on the disk of the store")
+	}
+	return tables + values, nil
+}
+
+// fillerSize is the size of a filler, in bytes: the largest value that takes a
+// place of its own in a batch.
+const fillerSize = 1 << 20
+
+// sealValues lets the value log go on in a new file, by filling the one that is
+// written to: Badger never rewrites that.
+func (s *Store) sealValues(ctx context.Context) (err error) {
+	before, err := listFiles(s.dir)
+	if err != nil {
+		return storeError("listing the value log", err)
+	}
+	defer func() { err = errors.Join(err, s.removeFillers(ctx)) }()
+	filler := make([]byte, fillerSize)
+	const each, most = 16, 2 * valueLogFileSize / fillerSize
+	for n := uint64(0); n < most; n += each {
+		err := s.update(ctx, each, each*fillerSize, func(w *writer) error {
+			for i := range uint64(each) {
+				w.set(fillerKey(n+i), filler)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		now, err := listFiles(s.dir)
+		if err != nil {
+			return storeError("listing the value log", err)
+		}
+		if now.newestValues() > before.newestValues() {
+			return nil
+		}
+	}
+	return agreement.Errorf(agreement.CodeInternal, "the value log doesn't go on in a new file")
+}
+
+// removeFillers removes what sealValues has written, now or before a crash.
+func (s *Store) removeFillers(ctx context.Context) error {
+	keys, err := s.keysAfter([]byte{prefixFiller}, nil, maxBatchEntries)
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	return s.updateFreeing(ctx, len(keys), func(w *writer) error {
+		for _, k := range keys {
+			w.del(k)
+		}
+		return nil
+	})
+}
+
+// mergeTables merges what is in memory and in tables, so that each key has one
+// version.
+func (s *Store) mergeTables(ctx context.Context) error {
+	var upto uint64
+	err := s.view(func(txn *badger.Txn) error { upto = txn.ReadTs(); return nil })
+	if err == nil {
+		err = s.flush(ctx)
+	}
+	if err == nil {
+		err = s.shared(func() error { return s.db.Flatten(1) })
+	}
+	if err != nil {
+		return storeError("merging tables", err)
+	}
+	return s.checkMerged(ctx, upto)
+}
+
+// flush has Badger write what it holds in memory into a table. The only one of
+// its functions that does, while it is open, is the one that drops a prefix;
+// it drops one that nothing else uses. Meanwhile it takes no writes, so those
+// wait for the turn.
+func (s *Store) flush(ctx context.Context) error {
+	s.rewriting.Lock()
+	defer s.rewriting.Unlock()
+	return s.shared(func() error {
+		select {
+		case s.queue.turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-s.queue.turn }()
+		k := fillerKey(^uint64(0))
+		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(k, seal(k, []byte{0})) })
+		if err != nil {
+			return err
+		}
+		return s.db.DropPrefix(k)
+	})
+}
+
+// checkMerged makes sure that no payload is left in a version that was deleted
+// up to then. One is where a reader may still need it.
+func (s *Store) checkMerged(ctx context.Context, upto uint64) error {
+	left := 0
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchValues, o.AllVersions = []byte{prefixPayload}, false, true
+	var last []byte
+	var newer uint64 // version of the key's last item
+	err := s.view(func(txn *badger.Txn) error {
+		return scanWith(txn, o, nil, func(k []byte, r row) (bool, error) {
+			if string(k) == string(last) && newer <= upto {
+				left++
+			}
+			last, newer = append(last[:0], k...), r.item.Version()
+			return true, ctx.Err()
+		})
+	})
+	if err != nil {
+		return storeError("looking for what was deleted", err)
+	}
+	if left > 0 {
+		return agreement.Errorf(agreement.CodeInUse, "%d payloads that were purged are still being read", left).
+			WithHint("try again later; a restart ends every read")
+	}
+	return nil
+}
+
+// rewriteValues rewrites the files of the value log in which anything is dead.
+func (s *Store) rewriteValues(ctx context.Context) error {
+	const least = 1e-12
+	if err := s.collectValues(ctx, least); err != nil {
+		return err
+	}
+	if err := errors.Join(ctx.Err(), s.goingOn()); err != nil {
+		return err
+	}
+	name, dead, err := s.rewrittenNext(least)
+	if err == nil && name != "" {
+		err = agreement.Errorf(agreement.CodeInUse, "%s with %d dead bytes couldn't be rewritten", name, dead).WithHint("try again later")
+	}
+	return err
+}

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/affiliate-node/affiliate/agreement"
+)
+
+// inFiles counts the payloads of which the files of a directory have the first
+// bytes.
+func inFiles(t *testing.T, dir string, payloads [][]byte) (found int) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files [][]byte
+	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, content)
+	}
+	for _, p := range payloads {
+		for _, f := range files {
+			if bytes.Contains(f, p[:min(len(p), 64)]) {
+				found++
+				break
+			}
+		}
+	}
+	return found
+}
+
+// plain opens a store in whose files payloads can be seen.
+func plain(t *testing.T, dir string) *Store {
+	t.Helper()
+	s, err := Open(Options{Dir: dir}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// putSmall puts objects whose payloads the database has, in turns in tables
+// and in the value log.
+func putSmall(t *testing.T, s *Store, n int) (objects []Object, payloads [][]byte) {
+	t.Helper()
+	sizes := []int{100, 900, 2000, 60_000, smallPayload}
+	for i := range n {
+		o, p := randomObject(sizes[i%len(sizes)])
+		if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
+			t.Fatal(err)
+		}
+		objects, payloads = append(objects, o), append(payloads, p)
+	}
+	return objects, payloads
+}
+
+func wantPurgedSince(t *testing.T, s *Store, want bool) {
+	t.Helper()
+	since, err := s.PurgedSince()
+	if err != nil || since.IsZero() == want || want && time.Since(since) > time.Minute {
+		t.Errorf("purged since %v, %v", since, err)
+	}
+}
+
+// TestCompact purges objects, and looks into the files for their bytes.
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := plain(t, dir)
+	wantPurgedSince(t, s, false)
+	_, stay := putSmall(t, s, 20)
+	for round := range 2 {
+		gone, bytesGone := putSmall(t, s, 20)
+		_, more := putSmall(t, s, 5)
+		stay = append(stay, more...)
+		if round == 1 {
+			if err := s.flush(t.Context()); err != nil { // some are in tables already
+				t.Fatal(err)
+			}
+		}
+		for _, o := range gone {
+			if err := s.Purge(t.Context(), o.ID, []byte("stone")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantPurgedSince(t, s, true)
+		if n := inFiles(t, dir, bytesGone); n != len(gone) {
+			t.Errorf("the files have %d of %d payloads right after the purge, so this test sees nothing", n, len(gone))
+		}
+		c, err := s.Compact(t.Context())
+		if err != nil || c.After >= c.Before {
+			t.Errorf("%+v, %v", c, err)
+		}
+		if n := inFiles(t, dir, bytesGone); n != 0 {
+			t.Errorf("the files still have %d of %d payloads", n, len(gone))
+		}
+		if n := inFiles(t, dir, stay); n != len(stay) {
+			t.Errorf("the files have %d of %d payloads that weren't purged", n, len(stay))
+		}
+		wantPurgedSince(t, s, false)
+	}
+	if n := len(rows(t, s, prefixFiller)); n != 0 {
+		t.Errorf("%d fillers are left", n)
+	}
+	if v, err := s.Verify(t.Context(), nil); err != nil || v.Objects != int64(len(stay)) || v.Damaged+v.Mended+v.Strays != 0 {
+		t.Errorf("verified %+v, %v", v, err)
+	}
+}
+
+// TestCompactBesideWriters has others write, read and purge meanwhile.
+func TestCompactBesideWriters(t *testing.T) {
+	t.Parallel()
+	s := plain(t, t.TempDir())
+	ctx, stop := context.WithCancel(t.Context())
+	g, ctx := errgroup.WithContext(ctx)
+	for range 4 {
+		g.Go(func() error {
+			for ctx.Err() == nil {
+				o, p := randomObject(3000)
+				if err := s.PutObject(t.Context(), o, bytes.NewReader(p)); err != nil {
+					return err
+				}
+				if _, err := s.Commit(t.Context(), typicalChange(agreement.NewUUID(), 0)); err != nil {
+					return err
+				}
+				if o.ID[0]%2 == 0 {
+					if err := s.Purge(t.Context(), o.ID, nil); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	for range 3 {
+		// One that reads may be in the way of a compaction, which then says so.
+		if _, err := s.Compact(t.Context()); err != nil && agreement.CodeOf(err) != agreement.CodeInUse {
+			t.Error(err)
+		}
+	}
+	stop()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	wantPurgedSince(t, s, true)
+	if _, err := s.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantPurgedSince(t, s, false)
+	checkWhole(t, s)
+}
+
+// TestCompactFails names what is in its way, and keeps the note of the purge.
+func TestCompactFails(t *testing.T) {
+	t.Parallel()
+	s := plain(t, t.TempDir())
+	objects, _ := putSmall(t, s, 5)
+	purge := func() {
+		for _, o := range objects {
+			if err := s.Purge(t.Context(), o.ID, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	try := func(want agreement.Code) {
+		t.Helper()
+		if _, err := s.Compact(t.Context()); agreement.CodeOf(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		wantPurgedSince(t, s, true)
+	}
+	err := s.view(func(*badger.Txn) error { purge(); try(agreement.CodeInUse); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.backups.turn.Lock()
+	try(agreement.CodeInUse)
+	s.backups.turn.Unlock()
+	free := s.free
+	s.free = func() int64 { return valueLogFileSize }
+	try(agreement.CodeDiskFull)
+	s.free = free
+
+	s.compactAfter = time.Hour
+	if err := s.compactWhenDue(t.Context(), time.Now()); err != nil {
+		t.Error(err)
+	}
+	wantPurgedSince(t, s, true)
+	if err := s.compactWhenDue(t.Context(), time.Now().Add(2*time.Hour)); err != nil {
+		t.Error(err)
+	}
+	wantPurgedSince(t, s, false)
+}
