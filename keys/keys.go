@@ -4,6 +4,7 @@
 package keys
 
 import (
+	"cmp"
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/hkdf"
@@ -38,6 +39,8 @@ type Options struct {
 
 	work int // scrypt's log2 N of new files; zero: passphraseWorkFactor
 }
+
+func (o Options) workFactor() int { return cmp.Or(o.work, passphraseWorkFactor) }
 
 // Ring holds the unlocked keys of one affiliate. It is safe for concurrent
 // use.

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -51,7 +50,7 @@ func (o Options) writeSecrets(dir string, locked bool, s secrets) error {
 	content := []byte(hex.EncodeToString(s.root) + "\n")
 	if locked {
 		var err error
-		if content, err = lock(content, string(o.Passphrase), cmp.Or(o.work, passphraseWorkFactor)); err != nil {
+		if content, err = lock(content, string(o.Passphrase), o.workFactor()); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/ed25519"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -89,7 +88,7 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 		return agreement.Errorf(agreement.CodeInUse, "%s exists already; nothing was changed", a.configPath()).
 			WithHint("choose another directory with --home DIR, or start this one: %s", a.command("start"))
 	}
-	unlock, err := a.newUnlocking(c)
+	unlock, err := a.newUnlocking(c, ofNewKeys)
 	if err != nil {
 		return err
 	}
@@ -141,13 +140,7 @@ func keyOptions(c config.Config, pass []byte) keys.Options {
 }
 
 func (a *app) showInit(r initResult) error {
-	return a.buffered(func(w io.Writer) {
-		if a.json() {
-			if b, err := json.Marshal(r); err == nil {
-				fmt.Fprintln(w, string(b)) //nolint:errcheck // w is memory
-			}
-			return
-		}
+	return a.show(r, func(w io.Writer) {
 		fields(w, "home", r.Home, "name", r.Name, "address", r.Address,
 			"account key", hex.EncodeToString(r.PublicKey), "peer id", r.PeerID)
 		fmt.Fprintln(w, "Next: give the address to the affiliates you work with and an account on the chain, then: "+a.command("start")) //nolint:errcheck // w is memory

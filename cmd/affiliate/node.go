@@ -103,7 +103,7 @@ func (a *app) peersCommand() *cobra.Command {
 }
 
 func (a *app) keysCommand() *cobra.Command {
-	keys := &cobra.Command{Use: "keys", Short: "Show this affiliate's public keys, and change the encryption key"}
+	keys := &cobra.Command{Use: "keys", Short: "Show this affiliate's public keys, and change the encryption key or what opens them"}
 	keys.AddCommand(&cobra.Command{
 		Use: "show", Short: "Show the address and the public keys", Args: args(),
 		Long: "Show the address and the public keys of the running node. Other affiliates learn\n" +
@@ -121,6 +121,6 @@ func (a *app) keysCommand() *cobra.Command {
 			})
 		}),
 	})
-	keys.AddCommand(a.rotateCommand(), a.rotationCommand())
+	keys.AddCommand(a.rotateCommand(), a.rotationCommand(), a.protectCommand())
 	return group(keys)
 }

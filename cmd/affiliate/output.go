@@ -23,6 +23,19 @@ func (a *app) emit(m proto.Message, people func(w io.Writer)) error {
 	return a.buffered(people)
 }
 
+// show writes what isn't a message: JSON for programs, what people writes for
+// people.
+func (a *app) show(v any, people func(w io.Writer)) error {
+	if !a.json() {
+		return a.buffered(people)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	return a.buffered(func(w io.Writer) { fmt.Fprintln(w, string(b)) }) //nolint:errcheck // w is memory
+}
+
 // emitAll writes a list: one JSON object a line, or what people writes.
 func emitAll[M proto.Message](a *app, list []M, people func(w io.Writer)) error {
 	if !a.json() {

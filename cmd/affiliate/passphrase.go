@@ -11,43 +11,57 @@ import (
 )
 
 const (
-	passphraseEnv = "AFFILIATE_PASSPHRASE"
+	passphraseEnv    = "AFFILIATE_PASSPHRASE"
+	newPassphraseEnv = "AFFILIATE_NEW_PASSPHRASE"
+
 	maxPassphrase = 1024 // bytes
 	minPassphrase = 8    // bytes, of a new one; the keyring's own limit
 )
 
-// passphrase finds the passphrase of the keys: in the file if one is named,
-// in the environment, or by asking on the terminal. A new one is asked twice.
-func (a *app) passphrase(file string, isNew bool) ([]byte, error) {
-	pass, err := a.findPassphrase(file, isNew)
+// wanted is a passphrase that has to be found.
+type wanted struct {
+	env, prompt string
+	isNew       bool // asked for twice
+}
+
+var (
+	ofKeys    = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", false}
+	ofNewKeys = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", true}
+	another   = wanted{newPassphraseEnv, "New passphrase of this affiliate's keys: ", true}
+)
+
+// passphrase finds a passphrase: in the file if one is named, in the
+// environment, or by asking on the terminal.
+func (a *app) passphrase(file string, w wanted) ([]byte, error) {
+	pass, err := a.findPassphrase(file, w)
 	if err != nil {
 		return nil, err
 	}
 	if len(pass) > maxPassphrase {
 		return nil, fmt.Errorf("the passphrase is longer than %d bytes", maxPassphrase)
 	}
-	if isNew && len(pass) < minPassphrase {
+	if w.isNew && len(pass) < minPassphrase {
 		return nil, withHint(fmt.Errorf("the passphrase has fewer than %d bytes", minPassphrase), "choose a longer one")
 	}
 	if len(pass) == 0 {
-		return nil, withHint(errors.New("the passphrase is empty"), "it comes from the first line of the passphrase file, from %s, or from the prompt", passphraseEnv)
+		return nil, withHint(errors.New("the passphrase is empty"), "it comes from the first line of the passphrase file, from %s, or from the prompt", w.env)
 	}
 	return pass, nil
 }
 
-func (a *app) findPassphrase(file string, isNew bool) ([]byte, error) {
+func (a *app) findPassphrase(file string, w wanted) ([]byte, error) {
 	if file != "" {
 		return readPassphrase(file)
 	}
-	if env := a.getenv(passphraseEnv); env != "" {
+	if env := a.getenv(w.env); env != "" {
 		return []byte(env), nil
 	}
 	if !terminal(a.stdin) {
 		return nil, withHint(errors.New("the keys need a passphrase, and there is no terminal to ask on"),
-			"set %s, or use --passphrase-file FILE", passphraseEnv)
+			"set %s, or use --passphrase-file FILE", w.env)
 	}
-	pass, err := a.ask("Passphrase of this affiliate's keys: ")
-	if err != nil || !isNew {
+	pass, err := a.ask(w.prompt)
+	if err != nil || !w.isNew {
 		return pass, err
 	}
 	again, err := a.ask("The same again: ")

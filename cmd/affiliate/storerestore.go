@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -116,13 +115,7 @@ type restoreResult struct {
 
 func (a *app) showRestored(c config.Config, last *backup.File) error {
 	made := last.Header.Created.UTC().Format("2006-01-02T15:04:05Z")
-	return a.buffered(func(w io.Writer) {
-		if a.json() {
-			if b, err := json.Marshal(restoreResult{c.Home, made, last.Trailer.Upto, last.Trailer.Digest}); err == nil {
-				fmt.Fprintln(w, string(b)) //nolint:errcheck // w is memory
-			}
-			return
-		}
+	return a.show(restoreResult{c.Home, made, last.Trailer.Upto, last.Trailer.Digest}, func(w io.Writer) {
 		fields(w, "restored", c.DataDir(), "as of", made)
 		fmt.Fprintln(w, "Next: "+a.command("start")+"; then check everything with: "+a.command("store verify")) //nolint:errcheck // w is memory
 	})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,14 +86,7 @@ func (a *app) readTrace(path string) (*affiliatev1.Trace, error) {
 }
 
 func (a *app) writeDifference(d traceDifference, nameA, nameB string) error {
-	if a.json() {
-		b, err := json.Marshal(d)
-		if err != nil {
-			return fmt.Errorf("writing JSON: %w", err)
-		}
-		return a.buffered(func(w io.Writer) { fmt.Fprintln(w, string(b)) }) //nolint:errcheck // w is memory
-	}
-	return a.buffered(func(w io.Writer) {
+	return a.show(d, func(w io.Writer) {
 		if d.Same {
 			fmt.Fprintln(w, "The traces are the same.") //nolint:errcheck // w is memory
 		} else {

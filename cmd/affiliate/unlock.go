@@ -22,8 +22,8 @@ type unlocking struct {
 
 func nothing() error { return nil }
 
-// newUnlocking finds what will open the keys that are about to be made.
-func (a *app) newUnlocking(c config.Config) (u unlocking, err error) {
+// newUnlocking finds what will open the keys.
+func (a *app) newUnlocking(c config.Config, w wanted) (u unlocking, err error) {
 	u = unlocking{keep: nothing, undo: nothing}
 	switch {
 	case c.Keys.Unprotected:
@@ -41,14 +41,14 @@ func (a *app) newUnlocking(c config.Config) (u unlocking, err error) {
 		if _, err := keys.KernelSecret(name); err != nil && agreement.CodeOf(err) != agreement.CodeNotFound {
 			return u, err // before anything is made
 		}
-		u.pass, err = a.passphrase("", true)
+		u.pass, err = a.passphrase("", w)
 		u.keep = func() error { return keys.SetKernelSecret(name, u.pass) }
 	default:
 		if path := c.PassphrasePath(); path != "" {
 			err = keys.CheckOutside("the passphrase file", path, c.Home)
 		}
 		if err == nil {
-			u.pass, err = a.passphrase(c.PassphrasePath(), true)
+			u.pass, err = a.passphrase(c.PassphrasePath(), w)
 		}
 	}
 	return u, err
@@ -66,13 +66,13 @@ func (a *app) findUnlocking(c config.Config) (u unlocking, err error) {
 		if u.pass, err = keys.KernelSecret(name); agreement.CodeOf(err) != agreement.CodeNotFound {
 			return u, err
 		}
-		if u.pass, err = a.passphrase("", false); err != nil {
+		if u.pass, err = a.passphrase("", ofKeys); err != nil {
 			return u, withHint(fmt.Errorf("the kernel's keyring holds no passphrase for %s, and there is none elsewhere: %w", c.Home, err),
 				"start it once on a terminal or with %s, or put it there: keyctl padd user %q @u", passphraseEnv, name)
 		}
 		u.keep = func() error { return keys.SetKernelSecret(name, u.pass) }
 	default:
-		u.pass, err = a.passphrase(c.PassphrasePath(), false)
+		u.pass, err = a.passphrase(c.PassphrasePath(), ofKeys)
 	}
 	return u, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -49,17 +48,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Use: "version", Short: "Show the version of this program", Args: args(),
 		RunE: func(*cobra.Command, []string) error {
 			v := version()
-			if !a.json() {
-				return a.buffered(func(w io.Writer) {
-					fmt.Fprintf(w, "affiliate %s (%s)\n", v, v.Go) //nolint:errcheck // w is memory
-				})
-			}
-			b, err := json.Marshal(v)
-			if err != nil {
-				return fmt.Errorf("writing JSON: %w", err)
-			}
-			return a.buffered(func(w io.Writer) {
-				fmt.Fprintln(w, string(b)) //nolint:errcheck // w is memory
+			return a.show(v, func(w io.Writer) {
+				fmt.Fprintf(w, "affiliate %s (%s)\n", v, v.Go) //nolint:errcheck // w is memory
 			})
 		},
 	}
