@@ -214,7 +214,7 @@ func (n *Node) open(ctx context.Context, o store.Object) (io.ReadCloser, error) 
 	if err != nil {
 		return nil, errors.Join(err, payload.Close())
 	}
-	return &checked{in: content, hash: sha256.New(), want: o.ContentHash, left: o.Size, close: payload.Close}, nil
+	return newChecked(content, o.ContentHash, o.Size, payload.Close), nil
 }
 
 // payload holds a sealed payload in memory, which its caller has found to be

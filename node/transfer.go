@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
@@ -71,7 +70,8 @@ func (n *Node) takeIn(ctx context.Context, r objectRef, header []byte, payload i
 	if err != nil {
 		return agreement.Errorf(agreement.CodeDamaged, "opening object %s: %w", r.id, err)
 	}
-	c := &checked{in: content, hash: sha256.New(), want: r.content, left: r.size}
+	c := newChecked(content, r.content, r.size, func() error { return nil })
+	defer c.Close()
 	if _, err := io.CopyBuffer(io.Discard, c, make([]byte, contentBlock)); err != nil {
 		return fmt.Errorf("taking in object %s: %w", r.id, err)
 	}
@@ -179,64 +179,97 @@ func (r *resumed) Close() error {
 }
 
 // checked reads content and ends only when it is the content that its hash
-// says.
+// says. It has to be closed.
 type checked struct {
 	in    io.Reader
-	hash  hash.Hash
+	hash  *contentHash
 	want  agreement.Hash
 	left  int64 // bytes
 	close func() error
 }
 
+func newChecked(in io.Reader, want agreement.Hash, size int64, closes func() error) *checked {
+	return &checked{in: in, hash: newContentHash(), want: want, left: size, close: closes}
+}
+
 // Read gives the next bytes.
 func (c *checked) Read(p []byte) (int, error) {
 	k, err := c.in.Read(p)
-	_, _ = c.hash.Write(p[:k]) // never fails
-	c.left -= int64(k)
-	if c.left < 0 || err == io.EOF && (c.left != 0 || agreement.Hash(c.hash.Sum(nil)) != c.want) {
+	if c.left -= int64(k); c.left >= 0 {
+		_, _ = c.hash.Write(p[:k]) // never fails
+	}
+	if c.left < 0 || err == io.EOF && (c.left != 0 || c.hash.sum() != c.want) {
 		return 0, agreement.Errorf(agreement.CodeDamaged, "an object doesn't hold the content %s that it is named for", c.want)
 	}
 	return k, err
 }
 
 // Close closes what is under the content.
-func (c *checked) Close() error { return c.close() }
-
-// contentHash hashes in a goroutine of its own, beside the one that seals.
-type contentHash struct {
-	full, empty chan []byte
-	done        chan struct{}
-	hash        hash.Hash
-	end         sync.Once
+func (c *checked) Close() error {
+	c.hash.stop()
+	return c.close()
 }
 
-func newContentHash() *contentHash {
-	const blocks = 3
-	h := &contentHash{full: make(chan []byte, blocks), empty: make(chan []byte, blocks), done: make(chan struct{}), hash: sha256.New()}
+// contentHash hashes in a goroutine of its own, beside the one that seals or
+// opens. What fits into one block is hashed without. It takes up to 1 MiB.
+type contentHash struct {
+	hash        hash.Hash
+	block       []byte // that is being filled
+	full, empty chan []byte
+	done        chan struct{} // nil until the goroutine begins
+	stopped     bool
+}
+
+func newContentHash() *contentHash { return &contentHash{hash: sha256.New()} }
+
+// begin starts the goroutine.
+func (h *contentHash) begin() {
+	const blocks = 3 // besides the one that is being filled
+	h.full, h.empty, h.done = make(chan []byte, blocks), make(chan []byte, blocks), make(chan struct{})
 	for range blocks {
-		h.empty <- nil
+		h.empty <- make([]byte, 0, contentBlock)
 	}
 	go func() {
 		defer close(h.done)
 		for b := range h.full {
 			_, _ = h.hash.Write(b) // never fails
-			h.empty <- b
+			h.empty <- b[:0]
 		}
 	}()
-	return h
 }
 
 // Write adds to the content. It never fails.
 func (h *contentHash) Write(p []byte) (int, error) {
-	h.full <- append((<-h.empty)[:0], p...)
-	return len(p), nil
+	n := len(p)
+	for len(p) > 0 && !h.stopped {
+		if len(h.block) == contentBlock {
+			if h.done == nil {
+				h.begin()
+			}
+			h.full <- h.block
+			h.block = <-h.empty
+		}
+		k := min(len(p), contentBlock-len(h.block))
+		h.block = append(h.block, p[:k]...)
+		p = p[k:]
+	}
+	return n, nil
 }
 
-func (h *contentHash) stop() { h.end.Do(func() { close(h.full) }) }
+// stop ends the goroutine; it may be called again.
+func (h *contentHash) stop() {
+	if h.done != nil && !h.stopped {
+		close(h.full)
+		<-h.done
+	}
+	h.stopped = true
+}
 
+// sum ends the content and returns its hash.
 func (h *contentHash) sum() agreement.Hash {
 	h.stop()
-	<-h.done
+	_, _ = h.hash.Write(h.block) // never fails
+	h.block = nil
 	return agreement.Hash(h.hash.Sum(nil))
 }
 
