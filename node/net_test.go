@@ -121,7 +121,7 @@ func (net *network) open(ring *keys.Ring, all []*keys.Ring, endpoint, cache stri
 	net.t.Cleanup(func() { _ = engine.Close(context.Background()) })
 	client, err := chainclient.New(chainclient.Config{
 		ChainID: testChain, Endpoint: endpoint, Prefix: "tp", Fee: "auto", GasLimit: 4_000_000,
-		CosignLifetime: 10 * time.Second, PollInterval: 50 * time.Millisecond,
+		CosignLifetime: 5 * time.Second, PollInterval: 50 * time.Millisecond,
 	}, ring, log)
 	net.must(err)
 	n, err := New(Config{
