@@ -31,6 +31,14 @@ func (t *turn) lost(e Lost) error {
 	return nil
 }
 
+// neverBroadcast reports whether a proposer that has yet to broadcast a body
+// finds it on the chain. Nobody else could have done so: an older store was
+// restored since, and the acknowledgements went to what was lost.
+func (t *turn) neverBroadcast(body Hash) bool {
+	last, _ := t.s.Body()
+	return t.s.Proposing() && last.Digest == body && t.s.Phase != Broadcasting && t.s.Phase != Closing
+}
+
 func (t *turn) notifyLost() {
 	t.notify(Notice{Kind: "lost", Text: fmt.Sprintf("height %d, transaction %s: signed by this affiliate, and this node doesn't know of that; it is brought back",
 		t.s.Missed.Height, t.s.Missed.TxHash)})

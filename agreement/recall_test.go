@@ -101,4 +101,12 @@ func TestRestoredProposerFollows(t *testing.T) {
 	if o.s.Code != "" || count(effects, DoIndex) != 1 {
 		t.Errorf("code %q, effects %v", o.s.Code, effects)
 	}
+	o.do(Indexed{}) // the others have acknowledged to what was lost
+	o.wantPhase(Complete)
+
+	o.s = backup
+	o.do(AssentReceived{From: "b", Results: results.Results, Round: 1})
+	o.do(Committed{Body: Hash{9, 1}, Height: 7, TxHash: "AA", Records: map[string]string{"r": "hash"}})
+	o.do(Indexed{})
+	o.wantPhase(Acknowledging)
 }

@@ -216,6 +216,9 @@ func (t *turn) committed(e Committed) {
 			Text: "transaction " + e.TxHash + " uses this agreement's session, but this node didn't sign it"})
 		return
 	}
+	if t.neverBroadcast(e.Body) {
+		t.s.Missed = &Missed{Height: e.Height, TxHash: e.TxHash, Records: e.Records}
+	}
 	t.s.Height, t.s.TxHash = e.Height, e.TxHash
 	t.notify(Notice{Step: 8, Kind: "committed", Text: fmt.Sprintf("height %d, transaction %s", e.Height, e.TxHash)})
 	if !sameRecords(t.s.Records, e.Records) {

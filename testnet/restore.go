@@ -17,8 +17,9 @@ import (
 const recallWithin = 60 * time.Second
 
 // RunRestoreSuite has the proposer and a party of agreements lose their stores
-// and restore an older backup, and requires that they get from the others and
-// the chain what has happened since.
+// and restore an older backup, one from before the agreements and one from the
+// middle of one, and requires that they get from the others and the chain what
+// has happened since.
 func RunRestoreSuite(ctx context.Context, b Build, opts Options, report *Report) (*Net, error) {
 	return warmed(ctx, b, opts, report, func(ctx context.Context, n *Net, obs *observer) error {
 		payment, _, err := n.publish(ctx, originator, contractPayment)
@@ -35,6 +36,11 @@ func RunRestoreSuite(ctx context.Context, b Build, opts Options, report *Report)
 				return fmt.Errorf("restoring %s: %w", n.Affiliates[victim].Name, err)
 			}
 		}
+		for i, victim := range []int{servicer, originator} {
+			if err := n.midwayRound(ctx, obs, report, i, n.Affiliates[victim]); err != nil {
+				return fmt.Errorf("restoring %s in the middle: %w", n.Affiliates[victim].Name, err)
+			}
+		}
 		return n.Died()
 	})
 }
@@ -42,8 +48,8 @@ func RunRestoreSuite(ctx context.Context, b Build, opts Options, report *Report)
 // restoreRound makes a backup, has a loan and a payment agreed, and goes back
 // to the backup.
 func (n *Net) restoreRound(ctx context.Context, obs *observer, report *Report, round int, victim *Affiliate) error {
-	backup := filepath.Join(n.Dir, victim.Name+".backup")
-	if _, err := run(ctx, n.build.Affiliate, "store", "backup", "--home", victim.Home, "--to", backup); err != nil {
+	backup, err := n.backUp(ctx, victim)
+	if err != nil {
 		return err
 	}
 	loan := n.loanRun(fmt.Sprintf("loan %d", round), numberedLoan("RESTORE", round))
@@ -54,41 +60,106 @@ func (n *Net) restoreRound(ctx context.Context, obs *observer, report *Report, r
 	if err := n.agreed(ctx, obs, payment); err != nil {
 		return err
 	}
-	if err := victim.Kill(); err != nil {
-		return err
-	}
-	data := filepath.Join(victim.Home, "data")
-	if err := errors.Join(os.Rename(data, data+".lost"), removeFiles(filepath.Join(victim.Home, "index*"))); err != nil {
-		return err
-	}
-	if _, err := run(ctx, n.build.Affiliate, "store", "restore", "--home", victim.Home, "--from", backup); err != nil {
-		return err
-	}
-	begin := time.Now()
-	if err := n.revive(ctx, victim.Process); err != nil {
+	begin, err := n.goBack(ctx, victim, backup)
+	if err != nil {
 		return err
 	}
 	for _, r := range []*agreementRun{loan, payment} {
-		err := n.await(ctx, r.short+" to be back on "+victim.Name, recallWithin, func(ctx context.Context) error {
-			a, err := victim.agreement(ctx, r.id.String())
-			if err == nil && a.GetPhase() != phaseComplete {
-				err = fmt.Errorf("it is %q: %s %s", a.GetPhase(), a.GetCode(), a.GetMessage())
-			}
-			return err
-		})
-		if err != nil {
+		if err := n.awaitBack(ctx, obs, victim, r); err != nil {
 			return n.explain(ctx, r, err)
 		}
 		if err := wasRecalled(ctx, victim, r); err != nil {
 			return n.explain(ctx, r, err)
 		}
-		for _, check := range []func(context.Context, *observer, *agreementRun) (string, error){n.checkCommit, n.checkRecords, n.checkInputs, n.checkSearch} {
-			if _, err := check(ctx, obs, r); err != nil {
-				return n.explain(ctx, r, err)
-			}
-		}
 	}
 	report.Line("%-12s lost its store, and had a loan and a payment back %.1f s after its backup was restored", victim.Name, time.Since(begin).Seconds())
+	return nil
+}
+
+// midwayRound makes a backup while a party is away, and goes back to it when
+// the agreement is complete.
+func (n *Net) midwayRound(ctx context.Context, obs *observer, report *Report, round int, victim *Affiliate) error {
+	away := n.Affiliates[investor]
+	if err := away.Kill(); err != nil {
+		return err
+	}
+	loan := n.loanRun(fmt.Sprintf("midway %d", round), numberedLoan("MIDWAY", round))
+	obs.Follow(loan.id, loan.short)
+	if err := n.propose(ctx, loan); err != nil {
+		return err
+	}
+	err := n.await(ctx, "the assent of "+n.Affiliates[servicer].Name, finalWithin, func(ctx context.Context) error {
+		a, err := n.Affiliates[servicer].agreement(ctx, loan.id.String())
+		if err == nil && a.GetPhase() != phaseAssented {
+			err = fmt.Errorf("it is %q", a.GetPhase())
+		}
+		return err
+	})
+	if err != nil {
+		return n.explain(ctx, loan, err)
+	}
+	backup, err := n.backUp(ctx, victim)
+	if err != nil {
+		return err
+	}
+	if err := n.revive(ctx, away.Process); err != nil {
+		return err
+	}
+	if err := n.agreed(ctx, obs, loan); err != nil {
+		return err
+	}
+	begin, err := n.goBack(ctx, victim, backup)
+	if err != nil {
+		return err
+	}
+	if err := n.awaitBack(ctx, obs, victim, loan); err != nil {
+		return n.explain(ctx, loan, err)
+	}
+	report.Line("%-12s lost its store, and had a loan complete %.1f s after a backup from the middle of it was restored", victim.Name, time.Since(begin).Seconds())
+	return nil
+}
+
+// backUp makes a backup of a running affiliate.
+func (n *Net) backUp(ctx context.Context, a *Affiliate) (path string, err error) {
+	path = filepath.Join(n.Dir, a.Name+".backup")
+	_, err = run(ctx, n.build.Affiliate, "store", "backup", "--home", a.Home, "--to", path, "--force")
+	return path, err
+}
+
+// goBack has an affiliate lose its store and restores a backup. It says when
+// the affiliate was started again.
+func (n *Net) goBack(ctx context.Context, a *Affiliate, backup string) (begin time.Time, err error) {
+	if err := a.Kill(); err != nil {
+		return begin, err
+	}
+	data := filepath.Join(a.Home, "data")
+	if err := errors.Join(os.RemoveAll(data), removeFiles(filepath.Join(a.Home, "index*"))); err != nil {
+		return begin, err
+	}
+	if _, err := run(ctx, n.build.Affiliate, "store", "restore", "--home", a.Home, "--from", backup); err != nil {
+		return begin, err
+	}
+	return time.Now(), n.revive(ctx, a.Process)
+}
+
+// awaitBack waits until an affiliate has an agreement complete again, and
+// checks it everywhere.
+func (n *Net) awaitBack(ctx context.Context, obs *observer, victim *Affiliate, r *agreementRun) error {
+	err := n.await(ctx, r.short+" to be back on "+victim.Name, recallWithin, func(ctx context.Context) error {
+		a, err := victim.agreement(ctx, r.id.String())
+		if err == nil && a.GetPhase() != phaseComplete {
+			err = fmt.Errorf("it is %q: %s %s", a.GetPhase(), a.GetCode(), a.GetMessage())
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, check := range []func(context.Context, *observer, *agreementRun) (string, error){n.checkCommit, n.checkRecords, n.checkInputs, n.checkSearch} {
+		if _, err := check(ctx, obs, r); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -104,10 +175,12 @@ func wasRecalled(ctx context.Context, a *Affiliate, r *agreementRun) error {
 	return nil
 }
 
-// agreed has an agreement made, and checks it.
-func (n *Net) agreed(ctx context.Context, obs *observer, r *agreementRun) error {
-	obs.Follow(r.id, r.short)
-	err := n.propose(ctx, r)
+// agreed has an agreement made, unless it was proposed, and checks it.
+func (n *Net) agreed(ctx context.Context, obs *observer, r *agreementRun) (err error) {
+	if r.submitted.IsZero() {
+		obs.Follow(r.id, r.short)
+		err = n.propose(ctx, r)
+	}
 	if err == nil {
 		err = n.settle(ctx, r, finalWithin)
 	}

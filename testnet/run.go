@@ -14,6 +14,7 @@ import (
 // The final phases, as the API names them.
 const (
 	phaseComplete = "complete"
+	phaseAssented = "assented"
 	phaseFailed   = "failed"
 	phaseDeciding = "deciding" // a person is asked
 )
