@@ -77,7 +77,7 @@ func (n *Node) sealings(content agreement.Hash) ([]store.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	damaged, err := n.damagedOf(content)
+	damaged, err := n.store.DamagedByContent(content)
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +85,6 @@ func (n *Node) sealings(content agreement.Hash) ([]store.Object, error) {
 		return nil, notHeld(content)
 	}
 	return objects, nil
-}
-
-func (n *Node) damagedOf(content agreement.Hash) ([]store.Object, error) {
-	damaged, err := n.store.Quarantined()
-	return slices.DeleteFunc(damaged, func(o store.Object) bool { return o.ContentHash != content }), err
 }
 
 func notHeld(content agreement.Hash) error {
@@ -274,14 +269,22 @@ func (n *Node) sealWithout(ctx context.Context, o store.Object, address string) 
 		if err != nil {
 			return err
 		}
-		for _, r := range refs {
-			if err := n.store.Hold(ctx, id, r.Name, r.Until); err != nil {
-				return err
-			}
+		if err := n.moveReferences(ctx, refs, id); err != nil {
+			return err
 		}
 		n.log.Info("a content is sealed anew, for fewer readers", "content", o.ContentHash, "object", id, "instead_of", o.ID, "without", address)
 	}
 	return n.purge(ctx, o, "sealed anew, for fewer readers")
+}
+
+// moveReferences has an object kept by what keeps another one.
+func (n *Node) moveReferences(ctx context.Context, refs []store.Reference, to agreement.Hash) error {
+	for _, r := range refs {
+		if err := n.store.Hold(ctx, to, r.Name, r.Until); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replacement is an object of the same content for all readers but one.
@@ -382,7 +385,7 @@ func (n *Node) pin(ctx context.Context, content agreement.Hash, label string, un
 
 // missing says why a content can't be read: it isn't here, or is damaged.
 func (n *Node) missing(content agreement.Hash) error {
-	damaged, err := n.damagedOf(content)
+	damaged, err := n.store.DamagedByContent(content)
 	if err != nil {
 		return err
 	}

@@ -355,6 +355,21 @@ func (n *Node) OpenLeaves(_ context.Context, from string, id agreement.Hash) (*a
 	return &affiliatev1.FetchObjectResponse{Header: o.Header, Ref: refOf(o), Leaves: int64(len(leaves))}, io.NopCloser(bytes.NewReader(leaves)), nil
 }
 
+// SealingOf names a sealing of a content to a peer of its audience. To
+// everybody else there is none.
+func (n *Node) SealingOf(_ context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error) {
+	objects, err := n.store.ObjectsByContent(content)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range objects {
+		if slices.Contains(o.Audience, from) {
+			return refOf(o), nil
+		}
+	}
+	return nil, agreement.Errorf(agreement.CodeNotFound, "no content %s", content)
+}
+
 func (n *Node) readableBy(from string, id agreement.Hash) (store.Object, error) {
 	o, err := n.store.Object(id)
 	if err != nil && (errors.Is(err, agreement.ErrNotFound) || agreement.CodeOf(err) == agreement.CodeDamaged) ||

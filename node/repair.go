@@ -86,8 +86,9 @@ func (n *Node) verifyContent(ctx context.Context, o store.Object) error {
 	return nil
 }
 
-// repair fetches a damaged object from an affiliate that has it, and says from
-// whom. One whose bytes are those that its name says can't be repaired so.
+// repair fetches a damaged object from an affiliate that has it, or another
+// sealing of its content, and says from whom. One whose bytes are those that
+// its name says can't be repaired so.
 func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err error) {
 	_, why := n.store.Object(id)
 	if why == nil {
@@ -97,12 +98,15 @@ func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err 
 	if agreement.CodeOf(why) != agreement.CodeDamaged {
 		return "", why
 	}
-	o, err := n.quarantined(id)
+	o, err := n.quarantined(ctx, id)
 	if err != nil {
 		return "", err
 	}
 	err = agreement.Errorf(agreement.CodeDamaged, "%w, and no other affiliate may have it", why).
 		WithHint("restore a backup")
+	if replaced, err := n.replaceFromHere(ctx, o); replaced || err != nil {
+		return n.ring.Address(), err
+	}
 	for _, peer := range n.copies(o) {
 		if err = n.repairFrom(ctx, peer, o); err == nil {
 			n.log.Info("a damaged object is repaired", "object", id, "from", peer)
@@ -116,7 +120,9 @@ func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err 
 	return "", err
 }
 
-func (n *Node) quarantined(id agreement.Hash) (store.Object, error) {
+// quarantined is what is known of a damaged object. Where its description can't
+// be read either, that is its content, and who should be able to read that.
+func (n *Node) quarantined(ctx context.Context, id agreement.Hash) (store.Object, error) {
 	page, err := n.store.ObjectsAfter(before(id))
 	if err != nil {
 		return store.Object{}, err
@@ -124,7 +130,21 @@ func (n *Node) quarantined(id agreement.Hash) (store.Object, error) {
 	if len(page) == 0 || page[0].ID != id {
 		return store.Object{}, agreement.Errorf(agreement.CodeNotFound, "no object %s", id)
 	}
-	return page[0], nil
+	o := page[0]
+	if !o.ContentHash.IsZero() {
+		return o, nil
+	}
+	if o.ContentHash, err = n.store.ContentOf(ctx, id); err != nil {
+		return o, err
+	}
+	all, err := n.needs(o)
+	o.Audience = []string{n.ring.Address()}
+	for _, one := range all {
+		o.Audience = append(o.Audience, one.audience...)
+	}
+	slices.Sort(o.Audience)
+	o.Audience = slices.Compact(o.Audience)
+	return o, err
 }
 
 // before is the hash before another.
@@ -152,17 +172,90 @@ func (n *Node) copies(o store.Object) []string {
 	return out
 }
 
-// repairFrom puts an object back with a peer's bytes, which are verified part
-// by part against its name. Header and references stay what they are here.
+// repairFrom puts an object back with a peer's bytes, or another sealing of its
+// content in its place, where the peer has only that.
 func (n *Node) repairFrom(ctx context.Context, from string, o store.Object) error {
 	if err := n.reach.begin(from); err != nil {
 		return err
 	}
-	err := ofPeer(n.fetchAgain(ctx, from, o))
+	err := error(agreement.Errorf(agreement.CodeNotFound, "the description of object %s is damaged", o.ID))
+	if o.SealedSize > 0 {
+		err = n.fetchAgain(ctx, from, o)
+	}
+	if agreement.CodeOf(err) == agreement.CodeNotFound {
+		err = n.fetchOther(ctx, from, o)
+	}
+	err = ofPeer(err)
 	n.reach.end(from, err)
 	return err
 }
 
+// replaceFromHere puts a good sealing that is here in a damaged one's place, if
+// there is one that nobody else can read.
+func (n *Node) replaceFromHere(ctx context.Context, o store.Object) (bool, error) {
+	others, err := n.store.ObjectsByContent(o.ContentHash)
+	if err != nil {
+		return false, err
+	}
+	for _, other := range others {
+		if sameSet(other.Audience, o.Audience) {
+			return true, n.replaceBy(ctx, o, other.ID)
+		}
+	}
+	return false, nil
+}
+
+// replaceBy moves what keeps a damaged object to another one of its content.
+func (n *Node) replaceBy(ctx context.Context, o store.Object, id agreement.Hash) error {
+	refs, err := n.store.References(o.ID)
+	if err == nil {
+		err = n.moveReferences(ctx, refs, id)
+	}
+	if err != nil || id == o.ID {
+		return err
+	}
+	n.log.Info("a damaged object is replaced by another one of its content", "content", o.ContentHash, "object", id, "instead_of", o.ID)
+	return n.purge(ctx, o, "damaged, and replaced by another sealing of its content")
+}
+
+// fetchOther gets a content as the peer has sealed it: what a function made,
+// every party seals for itself.
+func (n *Node) fetchOther(ctx context.Context, from string, o store.Object) error {
+	refs, err := n.store.References(o.ID)
+	if err != nil {
+		return err
+	}
+	if len(refs) == 0 {
+		return agreement.Errorf(agreement.CodeNotFound, "nothing keeps object %s", o.ID)
+	}
+	ref, err := n.host.FindContent(ctx, from, o.ContentHash)
+	if err != nil {
+		return err
+	}
+	r, err := n.checkedRef(ref)
+	if err == nil && r.content != o.ContentHash {
+		err = agreement.Errorf(agreement.CodeBadMessage, "asked for content %s, and got %s", o.ContentHash, r.content)
+	}
+	if err != nil {
+		return err
+	}
+	all, err := n.needs(o)
+	if err != nil {
+		return err
+	}
+	// Whom this node's people have granted it, the peer hasn't.
+	granted := func(address string) bool { return address != n.ring.Address() && len(all.of(address)) == 0 }
+	if i := slices.IndexFunc(o.Audience, granted); i >= 0 {
+		n.log.Warn("a grant is lost with a damaged object, and has to be made again", "content", o.ContentHash, "reader", o.Audience[i])
+	}
+	if err := n.fetch(ctx, from, r, refs[0].Name, slices.DeleteFunc(slices.Clone(o.Audience), granted)); err != nil {
+		return err
+	}
+	return n.replaceBy(ctx, o, r.id)
+}
+
+// fetchAgain puts an object back with the peer's bytes, which are verified part
+// by part against its name. Header and references stay what they are here.
 func (n *Node) fetchAgain(ctx context.Context, from string, o store.Object) error {
 	r := objectRef{o.ContentHash, o.ID, o.Size, o.SealedSize, o.MediaType}
 	leaves, err := n.fetchLeaves(ctx, from, r)
@@ -246,8 +339,8 @@ func (n *Node) keepRepairing(ctx context.Context) error {
 }
 
 func (n *Node) repairQuietly(ctx context.Context, id agreement.Hash) {
-	if _, err := n.store.Object(id); err == nil {
-		n.repairs.repaired(id) // somebody else did
+	if _, err := n.store.Object(id); err == nil || errors.Is(err, agreement.ErrNotFound) {
+		n.repairs.repaired(id) // somebody else did, or it was purged
 		return
 	}
 	_, err := n.repair(ctx, id)

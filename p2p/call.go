@@ -194,6 +194,16 @@ func (h *Host) FetchContract(ctx context.Context, from string, contract agreemen
 	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ContractHash: contract[:]})
 }
 
+// FindContent asks an affiliate which object is a sealing of a content that
+// this one can read. The answer is the peer's claim.
+func (h *Host) FindContent(ctx context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error) {
+	response, body, err := h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ContentHash: content[:]})
+	if err != nil {
+		return nil, err
+	}
+	return response.GetRef(), body.Close() // nothing follows
+}
+
 // FetchTerms asks an affiliate for the terms of an agreement that is on chain,
 // of at most that many bytes. They are the peer's claim.
 func (h *Host) FetchTerms(ctx context.Context, from string, id agreement.ID, most int64) ([]byte, error) {

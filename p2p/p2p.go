@@ -84,6 +84,9 @@ type Handler interface {
 	OpenContract(ctx context.Context, from string, contract agreement.Hash) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
 	// OpenTerms gives the terms of an agreement that is on chain, as they are.
 	OpenTerms(ctx context.Context, from string, id agreement.ID) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error)
+	// SealingOf says which object is a sealing of a content that the asking
+	// one can read.
+	SealingOf(ctx context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error)
 	// ListMail lists kept mail without its content, after a mailbox.
 	ListMail(ctx context.Context, after []byte) ([]*affiliatev1.Mail, error)
 	// ClaimMail gives a kept mail to whoever has its token.

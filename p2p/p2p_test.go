@@ -114,6 +114,15 @@ func (m *memory) OpenTerms(ctx context.Context, from string, id agreement.ID) (*
 	return m.OpenObject(ctx, from, name, 0)
 }
 
+// SealingOf knows contents as objects of the same name.
+func (m *memory) SealingOf(ctx context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error) {
+	response, body, err := m.OpenObject(ctx, from, content, 0)
+	if err != nil {
+		return nil, err
+	}
+	return response.Ref, body.Close()
+}
+
 func (m *memory) ListMail(_ context.Context, after []byte) ([]*affiliatev1.Mail, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -263,6 +264,9 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 		}
 		return l.handler.OpenTerms(ctx, c.from, id)
 	}
+	if len(request.ContentHash) > 0 {
+		return l.findContent(ctx, c.from, &request)
+	}
 	id, err := agreement.HashFromBytes(request.ObjectId)
 	if err != nil || request.Offset < 0 || request.Leaves && request.Offset != 0 {
 		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a request for a malformed object id or offset")
@@ -271,6 +275,15 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 		return l.handler.OpenLeaves(ctx, c.from, id)
 	}
 	return l.handler.OpenObject(ctx, c.from, id, request.Offset)
+}
+
+func (l *live) findContent(ctx context.Context, from string, request *affiliatev1.FetchObjectRequest) (*affiliatev1.FetchObjectResponse, io.ReadCloser, error) {
+	content, err := agreement.HashFromBytes(request.ContentHash)
+	if err != nil || len(request.ObjectId) > 0 || request.Offset != 0 {
+		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a malformed request for a content")
+	}
+	ref, err := l.handler.SealingOf(ctx, from, content)
+	return &affiliatev1.FetchObjectResponse{Ref: ref}, http.NoBody, err
 }
 
 // deadlineWriter gives every write its own deadline, so that a large payload

@@ -139,3 +139,24 @@ func TestFetchTerms(t *testing.T) {
 		wantCode(t, err, agreement.CodeBadMessage)
 	}
 }
+
+// TestFindContent gets the name of a sealing, and no payload.
+func TestFindContent(t *testing.T) {
+	a, b := pair(t)
+	b.mu.Lock()
+	b.objects[agreement.Hash{7}] = []byte("sealed")
+	b.mu.Unlock()
+	ref, err := a.FindContent(testContext(t), b.address(), agreement.Hash{7})
+	if err != nil || ref.GetSealedSize() != 6 {
+		t.Errorf("%v, %v", ref, err)
+	}
+	_, err = a.FindContent(testContext(t), b.address(), agreement.Hash{8})
+	wantCode(t, err, agreement.CodeNotFound)
+	l := a.live.Load()
+	for _, malformed := range []*affiliatev1.FetchObjectRequest{
+		{ContentHash: make([]byte, 31)}, {ContentHash: make([]byte, 32), Offset: 1}, {ContentHash: make([]byte, 32), ObjectId: make([]byte, 32)},
+	} {
+		_, _, err = l.fetch(testContext(t), b.address(), malformed)
+		wantCode(t, err, agreement.CodeBadMessage)
+	}
+}

@@ -292,6 +292,52 @@ func (s *Store) ObjectsByContent(content agreement.Hash) ([]Object, error) {
 	return all, nil
 }
 
+// DamagedByContent returns the sealings of one content that are damaged, at
+// most MaxPage. Of one whose description can't be read either, only ID and
+// ContentHash are known.
+func (s *Store) DamagedByContent(content agreement.Hash) (all []Object, err error) {
+	err = s.view(func(txn *badger.Txn) error {
+		return scan(txn, contentOf(content), nil, func(k []byte, _ row) (bool, error) {
+			id, err := lastHash(k)
+			if err != nil {
+				return false, err
+			}
+			o, found, err := findIn(txn, id)
+			if err == nil && (found == undescribed || found == repairable) {
+				o.ContentHash = content
+				all = append(all, o)
+			}
+			return len(all) < MaxPage, err
+		})
+	})
+	if err != nil {
+		return nil, readError(err, "the damaged objects of content %s", content)
+	}
+	return all, nil
+}
+
+// ContentOf finds out of which content an object is a sealing whose
+// description can't be read, by going through all objects.
+func (s *Store) ContentOf(ctx context.Context, id agreement.Hash) (content agreement.Hash, err error) {
+	found := false
+	err = s.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixContent}, nil, func(k []byte, _ row) (bool, error) {
+			last, err := lastHash(k)
+			if found = err == nil && last == id; found {
+				content = agreement.Hash(k[1:])
+			}
+			return !found, errors.Join(err, ctx.Err())
+		})
+	})
+	if err == nil && !found {
+		err = badger.ErrKeyNotFound
+	}
+	if err != nil {
+		return content, readError(err, "the content of object %s", id)
+	}
+	return content, nil
+}
+
 // SetHeader replaces who can open an object: its header, and the addresses of
 // its audience. change gets the object as it is, under no other change.
 func (s *Store) SetHeader(ctx context.Context, id agreement.Hash, change func(*Object) error) error {

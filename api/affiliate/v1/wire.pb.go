@@ -1784,6 +1784,7 @@ type FetchObjectRequest struct {
 	ContractHash  []byte                 `protobuf:"bytes,3,opt,name=contract_hash,json=contractHash,proto3" json:"contract_hash,omitempty"` // instead of object_id, and without an offset: the module of a contract that the asked one has vetted
 	Leaves        bool                   `protobuf:"varint,4,opt,name=leaves,proto3" json:"leaves,omitempty"`                                // of an object: the leaves of its tree of hashes instead of its payload, without an offset
 	AgreementId   []byte                 `protobuf:"bytes,5,opt,name=agreement_id,json=agreementId,proto3" json:"agreement_id,omitempty"`    // instead of object_id, and without an offset: the terms of an agreement on chain, for one of its signers
+	ContentHash   []byte                 `protobuf:"bytes,6,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`    // instead of object_id, and without an offset: which sealing of a content the asking one can read; no payload follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1849,6 +1850,13 @@ func (x *FetchObjectRequest) GetLeaves() bool {
 func (x *FetchObjectRequest) GetAgreementId() []byte {
 	if x != nil {
 		return x.AgreementId
+	}
+	return nil
+}
+
+func (x *FetchObjectRequest) GetContentHash() []byte {
+	if x != nil {
+		return x.ContentHash
 	}
 	return nil
 }
@@ -2266,13 +2274,14 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\aReceipt\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\bR\x06stored\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa9\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xcc\x01\n" +
 	"\x12FetchObjectRequest\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\fR\bobjectId\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12#\n" +
 	"\rcontract_hash\x18\x03 \x01(\fR\fcontractHash\x12\x16\n" +
 	"\x06leaves\x18\x04 \x01(\bR\x06leaves\x12!\n" +
-	"\fagreement_id\x18\x05 \x01(\fR\vagreementId\"\x9c\x01\n" +
+	"\fagreement_id\x18\x05 \x01(\fR\vagreementId\x12!\n" +
+	"\fcontent_hash\x18\x06 \x01(\fR\vcontentHash\"\x9c\x01\n" +
 	"\x13FetchObjectResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
