@@ -72,16 +72,6 @@ func BenchmarkStreams(b *testing.B) {
 		compare(b, func() error { return open(r.Open(header, bytes.NewReader(payload))) },
 			func() error { return open(age.Decrypt(bytes.NewReader(whole), id)) })
 	})
-	b.Run("open-at", func(b *testing.B) {
-		compare(b, func() error { return open(r.OpenAt(header, bytes.NewReader(payload), int64(len(payload)))) },
-			func() error {
-				at, size, err := age.DecryptReaderAt(bytes.NewReader(whole), int64(len(whole)), id)
-				if err != nil {
-					return err
-				}
-				return open(io.NewSectionReader(at, 0, size), nil)
-			})
-	})
 }
 
 // BenchmarkHeader measures what one header costs: the last of its readers

@@ -29,26 +29,6 @@ func (r *Ring) Open(header []byte, payload io.Reader) (io.Reader, error) {
 	return opened{in}, nil
 }
 
-// OpenAt opens a payload of size bytes for reading at any place; the section
-// has the content's size. What is read is verified first, in chunks of 64 KiB,
-// and so is the end right now. Errors are those of Open. The section may be
-// used concurrently (ReadAt) if payload may.
-func (r *Ring) OpenAt(header []byte, payload io.ReaderAt, size int64) (*io.SectionReader, error) {
-	if _, err := sealedSize(size); err != nil {
-		return nil, err
-	}
-	key, err := r.fileKey(header)
-	if err != nil {
-		return nil, err
-	}
-	whole := joined{header, payload}
-	at, content, err := age.DecryptReaderAt(whole, int64(len(header))+size, age.NewInjectedFileKeyIdentity(key))
-	if err != nil {
-		return nil, openError(err)
-	}
-	return io.NewSectionReader(openedAt{at}, 0, content), nil
-}
-
 // Unseal is Open for a payload in memory. CodeTooLarge when the content is
 // larger than limit bytes, which is checked before it is opened; else as Open.
 func (r *Ring) Unseal(header, payload []byte, limit int64) ([]byte, error) {
@@ -116,13 +96,6 @@ func (o opened) Read(p []byte) (int, error) {
 	return n, openError(err)
 }
 
-type openedAt struct{ r io.ReaderAt }
-
-func (o openedAt) ReadAt(p []byte, off int64) (int, error) {
-	n, err := o.r.ReadAt(p, off)
-	return n, openError(err)
-}
-
 // openError tells errors of the source, which pass, from damage.
 func openError(err error) error {
 	var s sourceError
@@ -152,24 +125,4 @@ type source struct{ r io.Reader }
 func (s source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	return n, markSource(err)
-}
-
-// joined is a header and the payload behind it.
-type joined struct {
-	header  []byte
-	payload io.ReaderAt
-}
-
-func (j joined) ReadAt(p []byte, off int64) (int, error) {
-	start := int64(len(j.header))
-	n := 0
-	if off < start {
-		n = copy(p, j.header[off:])
-		if n == len(p) {
-			return n, nil
-		}
-		off = start
-	}
-	m, err := j.payload.ReadAt(p[n:], off-start)
-	return n + m, markSource(err)
 }

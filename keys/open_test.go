@@ -66,16 +66,6 @@ func TestStreamsAgree(t *testing.T) {
 		if got, err := io.ReadAll(in); err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("opened otherwise: %v", err)
 		}
-		at, err := r.OpenAt(header, bytes.NewReader(payload.Bytes()), int64(payload.Len()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		off := rapid.IntRange(0, size).Draw(t, "offset")
-		n := rapid.IntRange(0, size-off).Draw(t, "length")
-		part := make([]byte, n)
-		if _, err := at.ReadAt(part, int64(off)); at.Size() != int64(size) || (err != nil && err != io.EOF) || !bytes.Equal(part, content[off:off+n]) {
-			t.Fatalf("range %d+%d of %d: %v", off, n, at.Size(), err)
-		}
 		if got, err := r.Unseal(header, payload.Bytes(), int64(size)); err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("unsealed otherwise: %v", err)
 		}
@@ -114,11 +104,6 @@ func TestOpenVerifiesToTheEnd(t *testing.T) {
 		if !bytes.HasPrefix(content, got) {
 			t.Errorf("%s: wrong bytes were returned", name)
 		}
-		at, err := r.OpenAt(header, bytes.NewReader(b), int64(len(b)))
-		if err == nil {
-			_, err = io.Copy(io.Discard, at)
-		}
-		wantCode(t, err, agreement.CodeDamaged)
 	}
 }
 
@@ -141,9 +126,6 @@ func TestErrorsOfTheSourcePass(t *testing.T) {
 			}
 		}
 	}
-	if _, err := r.OpenAt(header, brokenAt{}, int64(len(payload))); !errors.Is(err, errDisk) {
-		t.Errorf("at: %v", err)
-	}
 	if _, _, err := SealTo(&failAfter{ageNonce - 1}, []string{r.Recipient()}); !errors.Is(err, errDisk) {
 		t.Errorf("sealing: %v", err)
 	}
@@ -156,10 +138,6 @@ func TestErrorsOfTheSourcePass(t *testing.T) {
 		t.Errorf("writing: %v", err)
 	}
 }
-
-type brokenAt struct{}
-
-func (brokenAt) ReadAt([]byte, int64) (int, error) { return 0, errDisk }
 
 // What isn't closed can't be opened.
 func TestSealWithoutEnd(t *testing.T) {

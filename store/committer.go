@@ -175,6 +175,19 @@ func (s *Store) submit(called <-chan struct{}, op *operation) error {
 	return err
 }
 
+// whileNobodyWrites runs fn, which may take a second, with the turn.
+func (s *Store) whileNobodyWrites(ctx context.Context, fn func() error) error {
+	return s.shared(func() error {
+		select {
+		case s.queue.turn <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		defer func() { <-s.queue.turn }()
+		return fn()
+	})
+}
+
 func (c *committer) add(op *operation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -145,7 +145,7 @@ func (s *Store) sealValues(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.removeFillers(ctx)) }()
 	filler := make([]byte, fillerSize)
-	const each, most = 16, 2 * valueLogFileSize / fillerSize
+	const each, most = 4, 2 * valueLogFileSize / fillerSize
 	for n := uint64(0); n < most; n += each {
 		err := s.update(ctx, each, each*fillerSize, func(w *writer) error {
 			for i := range uint64(each) {
@@ -153,6 +153,9 @@ func (s *Store) sealValues(ctx context.Context) (err error) {
 			}
 			return nil
 		})
+		if err == nil {
+			err = trim(s.dir)
+		}
 		if err != nil {
 			return err
 		}
@@ -190,7 +193,9 @@ func (s *Store) mergeTables(ctx context.Context) error {
 		err = s.flush(ctx)
 	}
 	if err == nil {
-		err = s.shared(func() error { return s.db.Flatten(1) })
+		err = s.trimmed(func() error {
+			return s.shared(func() error { return s.db.Flatten(1) })
+		})
 	}
 	if err != nil {
 		return storeError("merging tables", err)
@@ -205,15 +210,15 @@ func (s *Store) mergeTables(ctx context.Context) error {
 func (s *Store) flush(ctx context.Context) error {
 	s.rewriting.Lock()
 	defer s.rewriting.Unlock()
-	return s.shared(func() error {
-		select {
-		case s.queue.turn <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		defer func() { <-s.queue.turn }()
+	return s.whileNobodyWrites(ctx, func() error {
 		k := fillerKey(^uint64(0))
-		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(k, seal(k, []byte{0})) })
+		// The totals are written again, for they stay: were the newest version
+		// dropped, a later opening would give it to another write, and the next
+		// incremental backup would miss that.
+		t := totalsKey()
+		err := s.db.Update(func(txn *badger.Txn) error {
+			return errors.Join(txn.Set(k, seal(k, []byte{0})), txn.Set(t, seal(t, s.memory().totals.encode())))
+		})
 		if err != nil {
 			return err
 		}

@@ -146,6 +146,7 @@ func TestModel(t *testing.T) {
 			"record": d.record, "cursor": d.cursor, "reopen": d.reopen, "": d.compare,
 			"put object": d.putObject, "draft": d.keepDraft, "grant": d.grant, "reference": d.reference, "collect": d.collectAt,
 			"purge": d.purge, "damage": d.damage, "verify": d.verify, "backup": d.backup, "restore": d.restore,
+			"revoke": d.revoke, "crash": d.crash, "compact": d.compact,
 		})
 		d.verify(r)
 		d.restore(r)
@@ -159,6 +160,7 @@ type driver struct {
 	m       *model
 	objects *objectModel
 	chain   chain
+	crashes int
 }
 
 func (d *driver) reopen(r *rapid.T) {

@@ -183,6 +183,34 @@ func (d *driver) grant(r *rapid.T) {
 	o.Header, o.Audience = append(bytes.Clone(o.Header), 7), append(slices.Clone(o.Audience), "tp1b")
 }
 
+// revoke puts another sealing in an object's place, for fewer readers.
+func (d *driver) revoke(r *rapid.T) {
+	o := d.objects.draw(r)
+	if o == nil || o.undescribed || len(o.refs) == 0 {
+		return
+	}
+	names := slices.Sorted(maps.Keys(o.refs))
+	fresh := d.objects.fresh(r)
+	if d.objects.objects[fresh.ID] != nil || d.objects.stones[fresh.ID] != "" {
+		return // all empty ones are the same
+	}
+	fresh.ContentHash, fresh.Audience, fresh.Owner = o.ContentHash, []string{"tp1a"}, names[0]
+	if err := d.s.PutObject(context.Background(), fresh.Object, bytes.NewReader(fresh.payload)); err != nil {
+		r.Fatal(err)
+	}
+	d.objects.kept(fresh, fresh.Owner, time.Time{})
+	for _, name := range names {
+		if err := d.s.Hold(context.Background(), fresh.ID, name, o.refs[name]); err != nil {
+			r.Fatal(err)
+		}
+		d.objects.hold(fresh, name, o.refs[name])
+	}
+	if err := d.s.Purge(context.Background(), o.ID, []byte("revoked")); err != nil {
+		r.Fatal(err)
+	}
+	d.objects.purge(o, "revoked")
+}
+
 func (d *driver) reference(r *rapid.T) {
 	m, ctx := d.objects, context.Background()
 	o, name := m.draw(r), drawName(r)

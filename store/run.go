@@ -56,6 +56,36 @@ func (s *Store) collect(ctx context.Context) error {
 	return errors.Join(s.sweep(ctx), s.trimDeletions(ctx), s.collectValues(ctx, discardRatio), s.compactWhenDue(ctx, time.Now()))
 }
 
+// trimEvery is how often memory is given back while Badger goes through whole
+// files.
+const trimEvery = 50 * time.Millisecond
+
+// trimmed runs fn while memory of mapped files is given back.
+func (s *Store) trimmed(fn func() error) error {
+	ended, trimmed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(trimEvery)
+		defer tick.Stop()
+		var err error
+		for err == nil {
+			select {
+			case <-ended:
+				trimmed <- trim(s.dir)
+				return
+			case <-tick.C:
+				err = trim(s.dir)
+			}
+		}
+		trimmed <- err
+	}()
+	err := fn()
+	close(ended)
+	if terr := <-trimmed; terr != nil {
+		s.log.Warn("giving back the memory of mapped files", "error", terr)
+	}
+	return err
+}
+
 // touched counts what is resident because it was written or read.
 func (s *Store) touched(bytes int64) {
 	if s.sinceTrim.Add(bytes) < trimAfter {

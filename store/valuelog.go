@@ -22,7 +22,8 @@ const discardRatio = 0.5
 
 // collectValues has Badger rewrite files of the value log of which at least
 // that part is dead. Badger takes the first entry that makes no sense for the
-// end of a file, and deletes what follows; so the file is read before.
+// end of a file, and deletes what follows; so the file is read before. While it
+// rewrites one it reads what writing changes, so nobody writes.
 func (s *Store) collectValues(ctx context.Context, part float64) error {
 	s.rewriting.Lock()
 	defer s.rewriting.Unlock()
@@ -35,7 +36,9 @@ func (s *Store) collectValues(ctx context.Context, part float64) error {
 			return agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
 				WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
 		}
-		err = s.shared(func() error { return s.db.RunValueLogGC(part) })
+		err = s.trimmed(func() error {
+			return s.whileNobodyWrites(ctx, func() error { return s.db.RunValueLogGC(part) })
+		})
 		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
 			return nil
 		}
