@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -256,7 +259,11 @@ func (s *Store) checkMerged(ctx context.Context, upto uint64) error {
 // rewriteValues rewrites the files of the value log in which anything is dead.
 func (s *Store) rewriteValues(ctx context.Context) error {
 	const least = 1e-12
-	if err := s.collectValues(ctx, least); err != nil {
+	rewritten, err := s.collectValues(ctx, least)
+	if err == nil {
+		err = s.awaitRemoval(ctx, rewritten)
+	}
+	if err != nil {
 		return err
 	}
 	if err := errors.Join(ctx.Err(), s.goingOn()); err != nil {
@@ -267,4 +274,34 @@ func (s *Store) rewriteValues(ctx context.Context) error {
 		err = agreement.Errorf(agreement.CodeInUse, "%s with %d dead bytes couldn't be rewritten", name, dead).WithHint("try again later")
 	}
 	return err
+}
+
+// How long a rewritten file may stay because something is being read, and how
+// often it is looked for.
+const (
+	removalTime  = time.Minute
+	removalPause = 20 * time.Millisecond
+)
+
+// awaitRemoval waits until files are gone that were rewritten: Badger removes
+// one when nobody reads anything any more.
+func (s *Store) awaitRemoval(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, removalTime, agreement.Errorf(agreement.CodeInUse, "files that were rewritten are still being read").
+		WithHint("try again later; a restart ends every read"))
+	defer cancel()
+	tick := time.NewTicker(removalPause)
+	defer tick.Stop()
+	for {
+		there := func(name string) bool { _, err := os.Stat(filepath.Join(s.dir, name)); return err == nil }
+		if !slices.ContainsFunc(names, there) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.ending:
+			return s.goingOn()
+		}
+	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -211,4 +212,28 @@ func TestCompactFails(t *testing.T) {
 		t.Error(err)
 	}
 	wantPurgedSince(t, s, false)
+}
+
+// TestAwaitRemoval waits for files that are still read, and not for ever.
+func TestAwaitRemoval(t *testing.T) {
+	t.Parallel()
+	s := plain(t, t.TempDir())
+	const name = "000000.vlog"
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.awaitRemoval(ctx, []string{name}); !errors.Is(err, context.Canceled) {
+		t.Errorf("called off: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.awaitRemoval(t.Context(), []string{name}) }()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -144,7 +144,8 @@ func TestDamagedValueLogIsNotRewritten(t *testing.T) {
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "rewriting", s.collectValues(t.Context(), discardRatio), agreement.CodeDamaged)
+	_, err = s.collectValues(t.Context(), discardRatio)
+	wantCode(t, "rewriting", err, agreement.CodeDamaged)
 	if _, err := os.Stat(name); err != nil {
 		t.Error(err)
 	}

@@ -53,7 +53,8 @@ func (s *Store) warn(ctx context.Context, doing string, err error) {
 }
 
 func (s *Store) collect(ctx context.Context) error {
-	return errors.Join(s.sweep(ctx), s.trimDeletions(ctx), s.collectValues(ctx, discardRatio), s.compactWhenDue(ctx, time.Now()))
+	_, err := s.collectValues(ctx, discardRatio)
+	return errors.Join(err, s.sweep(ctx), s.trimDeletions(ctx), s.compactWhenDue(ctx, time.Now()))
 }
 
 // trimEvery is how often memory is given back while Badger goes through whole

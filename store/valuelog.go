@@ -24,29 +24,30 @@ const discardRatio = 0.5
 // that part is dead. Badger takes the first entry that makes no sense for the
 // end of a file, and deletes what follows; so the file is read before. While it
 // rewrites one it reads what writing changes, so nobody writes.
-func (s *Store) collectValues(ctx context.Context, part float64) error {
+func (s *Store) collectValues(ctx context.Context, part float64) (rewritten []string, err error) {
 	s.rewriting.Lock()
 	defer s.rewriting.Unlock()
 	for ctx.Err() == nil && s.goingOn() == nil {
 		name, _, err := s.rewrittenNext(part)
 		if err != nil || name == "" {
-			return err
+			return rewritten, err
 		}
 		if err := checkLog(filepath.Join(s.dir, name)); err != nil {
-			return agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
+			return rewritten, agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
 				WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
 		}
 		err = s.trimmed(func() error {
 			return s.whileNobodyWrites(ctx, func() error { return s.db.RunValueLogGC(part) })
 		})
 		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
-			return nil
+			return rewritten, nil
 		}
 		if err != nil {
-			return storeError("rewriting the value log", err)
+			return rewritten, storeError("rewriting the value log", err)
 		}
+		rewritten = append(rewritten, name)
 	}
-	return ctx.Err()
+	return rewritten, ctx.Err()
 }
 
 // rewrittenNext returns the name of the file that Badger would rewrite, from
