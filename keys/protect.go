@@ -16,8 +16,9 @@ import (
 // keys runs on. A copy of the directory that was made before opens with the
 // old passphrase for ever.
 //
-// Errors are those of Open, and CodeBadRequest for an empty passphrase and for
-// keys that have none: their other files lie open, too.
+// Errors are those of Open, CodeBadRequest for an empty passphrase and for keys
+// that have none (their other files lie open, too), and CodeStore where writing
+// failed: then either passphrase may be the one that opens them.
 func Protect(o Options, passphrase []byte) error {
 	if len(passphrase) == 0 {
 		return agreement.Errorf(agreement.CodeBadRequest, "the new passphrase is empty")

@@ -104,20 +104,41 @@ func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err 
 	}
 	err = agreement.Errorf(agreement.CodeDamaged, "%w, and no other affiliate may have it", why).
 		WithHint("restore a backup")
+	if o.SealedSize > 0 {
+		if from, ok := n.fromAny(ctx, o, n.fetchAgain, &err); ok {
+			return from, nil
+		}
+	}
+	// Now it is another object: not while somebody fetches it by its name.
+	if busy := n.mayReplace(o); busy != nil {
+		return "", busy
+	}
 	if replaced, err := n.replaceFromHere(ctx, o); replaced || err != nil {
 		return n.ring.Address(), err
 	}
+	from, _ = n.fromAny(ctx, o, n.fetchOther, &err)
+	return from, err
+}
+
+// fromAny tries a way to repair an object with every affiliate that may have
+// it, and says with which it went well. err becomes why it didn't with the last.
+func (n *Node) fromAny(ctx context.Context, o store.Object, try func(context.Context, string, store.Object) error, err *error) (from string, ok bool) {
 	for _, peer := range n.copies(o) {
-		if err = n.repairFrom(ctx, peer, o); err == nil {
-			n.log.Info("a damaged object is repaired", "object", id, "from", peer)
-			return peer, nil
-		}
 		if ctx.Err() != nil {
-			return "", ctx.Err()
+			*err = ctx.Err()
+			return "", false
 		}
-		n.log.Info("an affiliate doesn't repair a damaged object", "object", id, "peer", peer, "error", err)
+		if *err = n.reach.begin(peer); *err == nil {
+			*err = ofPeer(try(ctx, peer, o))
+			n.reach.end(peer, *err)
+		}
+		if *err == nil {
+			n.log.Info("a damaged object is repaired", "object", o.ID, "from", peer)
+			return peer, true
+		}
+		n.log.Info("an affiliate doesn't repair a damaged object", "object", o.ID, "peer", peer, "error", *err)
 	}
-	return "", err
+	return "", false
 }
 
 // quarantined is what is known of a damaged object. Where its description can't
@@ -170,88 +191,6 @@ func (n *Node) copies(o store.Object) []string {
 	out := slices.DeleteFunc(slices.Clone(o.Audience), func(a string) bool { return a == n.ring.Address() })
 	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(connected[b], connected[a]) })
 	return out
-}
-
-// repairFrom puts an object back with a peer's bytes, or another sealing of its
-// content in its place, where the peer has only that.
-func (n *Node) repairFrom(ctx context.Context, from string, o store.Object) error {
-	if err := n.reach.begin(from); err != nil {
-		return err
-	}
-	err := error(agreement.Errorf(agreement.CodeNotFound, "the description of object %s is damaged", o.ID))
-	if o.SealedSize > 0 {
-		err = n.fetchAgain(ctx, from, o)
-	}
-	if agreement.CodeOf(err) == agreement.CodeNotFound {
-		err = n.fetchOther(ctx, from, o)
-	}
-	err = ofPeer(err)
-	n.reach.end(from, err)
-	return err
-}
-
-// replaceFromHere puts a good sealing that is here in a damaged one's place, if
-// there is one that nobody else can read.
-func (n *Node) replaceFromHere(ctx context.Context, o store.Object) (bool, error) {
-	others, err := n.store.ObjectsByContent(o.ContentHash)
-	if err != nil {
-		return false, err
-	}
-	for _, other := range others {
-		if sameSet(other.Audience, o.Audience) {
-			return true, n.replaceBy(ctx, o, other.ID)
-		}
-	}
-	return false, nil
-}
-
-// replaceBy moves what keeps a damaged object to another one of its content.
-func (n *Node) replaceBy(ctx context.Context, o store.Object, id agreement.Hash) error {
-	refs, err := n.store.References(o.ID)
-	if err == nil {
-		err = n.moveReferences(ctx, refs, id)
-	}
-	if err != nil || id == o.ID {
-		return err
-	}
-	n.log.Info("a damaged object is replaced by another one of its content", "content", o.ContentHash, "object", id, "instead_of", o.ID)
-	return n.purge(ctx, o, "damaged, and replaced by another sealing of its content")
-}
-
-// fetchOther gets a content as the peer has sealed it: what a function made,
-// every party seals for itself.
-func (n *Node) fetchOther(ctx context.Context, from string, o store.Object) error {
-	refs, err := n.store.References(o.ID)
-	if err != nil {
-		return err
-	}
-	if len(refs) == 0 {
-		return agreement.Errorf(agreement.CodeNotFound, "nothing keeps object %s", o.ID)
-	}
-	ref, err := n.host.FindContent(ctx, from, o.ContentHash)
-	if err != nil {
-		return err
-	}
-	r, err := n.checkedRef(ref)
-	if err == nil && r.content != o.ContentHash {
-		err = agreement.Errorf(agreement.CodeBadMessage, "asked for content %s, and got %s", o.ContentHash, r.content)
-	}
-	if err != nil {
-		return err
-	}
-	all, err := n.needs(o)
-	if err != nil {
-		return err
-	}
-	// Whom this node's people have granted it, the peer hasn't.
-	granted := func(address string) bool { return address != n.ring.Address() && len(all.of(address)) == 0 }
-	if i := slices.IndexFunc(o.Audience, granted); i >= 0 {
-		n.log.Warn("a grant is lost with a damaged object, and has to be made again", "content", o.ContentHash, "reader", o.Audience[i])
-	}
-	if err := n.fetch(ctx, from, r, refs[0].Name, slices.DeleteFunc(slices.Clone(o.Audience), granted)); err != nil {
-		return err
-	}
-	return n.replaceBy(ctx, o, r.id)
 }
 
 // fetchAgain puts an object back with the peer's bytes, which are verified part

@@ -9,12 +9,13 @@ import (
 
 	"github.com/affiliate-node/affiliate/agreement"
 	affiliatev1 "github.com/affiliate-node/affiliate/api/affiliate/v1"
+	"github.com/affiliate-node/affiliate/keys"
 	"github.com/affiliate-node/affiliate/store"
 )
 
 // made is two connected nodes that have made the same record, each sealed for
 // both by itself, in an agreement that the second one knows.
-func made(t *testing.T, text []byte) (a, b *Node, o store.Object) {
+func made(t *testing.T, text []byte, ended bool) (a, b *Node, o store.Object) {
 	t.Helper()
 	a = online(t)
 	b = online(t, a)
@@ -29,6 +30,12 @@ func made(t *testing.T, text []byte) (a, b *Node, o store.Object) {
 	if _, err := b.apply(t.Context(), p.Opening.ID, p, c); err != nil {
 		t.Fatal(err)
 	}
+	if ended {
+		s, err := b.apply(t.Context(), p.Opening.ID, agreement.Declined{Code: agreement.CodeRejected, Reason: "no"}, cause{})
+		if err != nil || !s.Phase.Final() {
+			t.Fatal(s.Phase, err)
+		}
+	}
 	both := []string{a.ring.Address(), b.ring.Address()}
 	var ref *affiliatev1.ObjectRef
 	for _, n := range []*Node{a, b} {
@@ -37,8 +44,8 @@ func made(t *testing.T, text []byte) (a, b *Node, o store.Object) {
 			t.Fatal(err)
 		}
 	}
-	o, err := b.store.Object(agreement.Hash(ref.ObjectId))
-	if err != nil {
+	var err error
+	if o, err = b.store.Object(agreement.Hash(ref.ObjectId)); err != nil {
 		t.Fatal(err)
 	}
 	return a, b, o
@@ -93,17 +100,33 @@ func wantReplaced(t *testing.T, n *Node, damaged store.Object, text []byte) {
 		t.Errorf("repaired: %d bytes, %v", len(got), err)
 	}
 	now, err := n.store.ObjectsByContent(damaged.ContentHash)
-	if err != nil || len(now) != 1 || now[0].ID == damaged.ID || !sameSet(now[0].Audience, damaged.Audience) {
+	if err != nil || len(now) != 2 { // one of them came from the peer, and goes
 		t.Fatalf("%d objects, %v", len(now), err)
 	}
-	refs, err := n.store.References(now[0].ID)
-	if err != nil || len(refs) != 1 || refs[0].Name != damaged.Owner || !refs[0].Until.IsZero() {
-		t.Errorf("references %v, %v", refs, err)
+	kept := 0
+	for _, o := range now {
+		refs, err := n.store.References(o.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(refs) == 0 {
+			continue
+		}
+		kept++
+		if len(refs) != 1 || refs[0].Name != damaged.Owner || !refs[0].Until.IsZero() || o.ID == damaged.ID || !sameSet(o.Audience, damaged.Audience) || o.MediaType != "text/plain" {
+			t.Errorf("%v is kept by %v", o, refs)
+		}
+		if readers, err := keys.Readers(o.Header); err != nil || readers != 2 {
+			t.Errorf("%d can open it, %v", readers, err)
+		}
+	}
+	if kept != 1 {
+		t.Errorf("%d objects are kept", kept)
 	}
 	if stone, err := n.store.Tombstone(damaged.ID); err != nil || len(stone) == 0 {
 		t.Errorf("no tombstone: %v", err)
 	}
-	if sum, err = n.verify(t.Context(), true, nil); err != nil || sum.Damaged != 0 || sum.Objects != 1 {
+	if sum, err = n.verify(t.Context(), true, nil); err != nil || sum.Damaged != 0 || sum.Objects != 2 {
 		t.Errorf("verified again: %+v, %v", sum, err)
 	}
 	n.repairQuietly(t.Context(), damaged.ID) // it is gone, which is well
@@ -113,16 +136,29 @@ func wantReplaced(t *testing.T, n *Node, damaged store.Object, text []byte) {
 // of a record, which every party has sealed for itself.
 func TestRepairByContent(t *testing.T) {
 	text := bytes.Repeat([]byte("what a function made "), 100_000)
-	_, b, o := made(t, text)
+	_, b, o := made(t, text, true)
 	spoil(t, o.ID)
 	wantReplaced(t, b, o, text)
+}
+
+// TestRepairKeepsNames puts nothing else in the place of an object that an open
+// agreement names.
+func TestRepairKeepsNames(t *testing.T) {
+	_, b, o := made(t, bytes.Repeat([]byte("what a function made "), 100_000), false)
+	spoil(t, o.ID)
+	if _, err := b.verify(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.repair(t.Context(), o.ID); agreement.CodeOf(err) != agreement.CodeInUse {
+		t.Errorf("repaired with %v", err)
+	}
 }
 
 // TestRepairOfDescription does so where the description is damaged, which says
 // what the object is and who may read it.
 func TestRepairOfDescription(t *testing.T) {
 	text := []byte("a small record")
-	_, b, o := made(t, text)
+	_, b, o := made(t, text, true)
 	spoilLog(t, o.Header)
 	if _, _, err := b.content(t.Context(), o.ContentHash); agreement.CodeOf(err) != agreement.CodeDamaged {
 		t.Fatalf("a damaged description: %v", err)

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,14 +89,11 @@ func (s *Store) Compact(ctx context.Context) (c Compaction, err error) {
 		return c, err
 	}
 	purges := s.purges.Load()
-	for _, step := range []func(context.Context) error{s.sealValues, s.mergeTables, s.rewriteValues} {
-		err := errors.Join(ctx.Err(), s.goingOn())
-		if err == nil {
-			err = step(ctx)
-		}
-		if err != nil {
-			return c, fmt.Errorf("compacting the database: %w", err)
-		}
+	s.rewriting.Lock()
+	err = s.rewriteAll(ctx)
+	s.rewriting.Unlock()
+	if err != nil {
+		return c, fmt.Errorf("compacting the database: %w", err)
 	}
 	tables, values, err := diskBytes(s.dir)
 	if err != nil {
@@ -102,6 +101,57 @@ func (s *Store) Compact(ctx context.Context) (c Compaction, err error) {
 	}
 	c.After = tables + values
 	return c, s.noteCompacted(ctx, purges)
+}
+
+// rewriteAll merges all tables, and then has every file of the value log
+// rewritten in which anything was dead. Badger rewrites the one with the most
+// dead bytes, and none where that is the one it writes to; then it is begun
+// again, with a new one. Its caller holds rewriting.
+func (s *Store) rewriteAll(ctx context.Context) error {
+	const rounds, least = 3, 1e-12
+	var due, rewritten []string
+	for round := range rounds {
+		for _, step := range []func(context.Context) error{s.sealValues, s.mergeTables} {
+			err := errors.Join(ctx.Err(), s.goingOn())
+			if err == nil {
+				err = step(ctx)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if round == 0 {
+			var err error
+			if due, err = s.withDead(); err != nil {
+				return err
+			}
+		}
+		done, err := s.collectValues(ctx, least)
+		rewritten = append(rewritten, done...)
+		if err = errors.Join(err, ctx.Err(), s.goingOn()); err != nil {
+			return err
+		}
+		due = slices.DeleteFunc(due, func(name string) bool { return slices.Contains(done, name) })
+		if len(due) == 0 {
+			return s.awaitRemoval(ctx, rewritten)
+		}
+	}
+	return agreement.Errorf(agreement.CodeInUse, "%d files couldn't be rewritten, because others had more to rewrite", len(due)).WithHint("try again later")
+}
+
+// withDead names the files of the value log in which anything is dead, but for
+// the one that is written to.
+func (s *Store) withDead() (names []string, err error) {
+	files, dead, err := s.deadValues()
+	if err != nil {
+		return nil, err
+	}
+	for _, number := range slices.Sorted(maps.Keys(dead)) {
+		if number != files.newestValues() {
+			names = append(names, valuesName(number))
+		}
+	}
+	return names, nil
 }
 
 // noteCompacted takes back the note, unless something was purged meanwhile.
@@ -146,7 +196,7 @@ func (s *Store) sealValues(ctx context.Context) (err error) {
 	if err != nil {
 		return storeError("listing the value log", err)
 	}
-	defer func() { err = errors.Join(err, s.removeFillers(ctx)) }()
+	defer func() { err = errors.Join(err, s.removeFillers(context.WithoutCancel(ctx))) }()
 	filler := make([]byte, fillerSize)
 	const each, most = 4, 2 * valueLogFileSize / fillerSize
 	for n := uint64(0); n < most; n += each {
@@ -187,23 +237,54 @@ func (s *Store) removeFillers(ctx context.Context) error {
 	})
 }
 
-// mergeTables merges what is in memory and in tables, so that each key has one
-// version.
+// mergeTables merges what is in memory and in tables, so that no payload is
+// left in a version that was deleted. Where a reader has kept one from being
+// dropped before, its table isn't merged again by itself; so its key is deleted
+// once more.
 func (s *Store) mergeTables(ctx context.Context) error {
-	var upto uint64
-	err := s.view(func(txn *badger.Txn) error { upto = txn.ReadTs(); return nil })
-	if err == nil {
-		err = s.flush(ctx)
+	var left [][]byte
+	for range 2 {
+		if err := s.deleteAgain(ctx, left); err != nil {
+			return err
+		}
+		var upto uint64
+		err := s.view(func(txn *badger.Txn) error { upto = txn.ReadTs(); return nil })
+		if err == nil {
+			err = s.flush(ctx)
+		}
+		if err == nil {
+			err = s.trimmed(func() error {
+				return s.shared(func() error { return s.db.Flatten(1) })
+			})
+		}
+		if err != nil {
+			return storeError("merging tables", err)
+		}
+		if left, err = s.deletedBefore(ctx, upto); err != nil || len(left) == 0 {
+			return err
+		}
 	}
-	if err == nil {
-		err = s.trimmed(func() error {
-			return s.shared(func() error { return s.db.Flatten(1) })
-		})
+	return agreement.Errorf(agreement.CodeInUse, "%d payloads that were purged are still being read", len(left)).
+		WithHint("try again later; a restart ends every read")
+}
+
+// deleteAgain deletes keys that are deleted.
+func (s *Store) deleteAgain(ctx context.Context, keys [][]byte) error {
+	if len(keys) == 0 {
+		return nil
 	}
-	if err != nil {
-		return storeError("merging tables", err)
-	}
-	return s.checkMerged(ctx, upto)
+	return s.updateFreeing(ctx, len(keys), func(w *writer) error {
+		for _, k := range keys {
+			there, err := w.has(k)
+			if err != nil {
+				return err
+			}
+			if !there {
+				w.del(k)
+			}
+		}
+		return nil
+	})
 }
 
 // flush has Badger write what it holds in memory into a table. The only one of
@@ -211,9 +292,11 @@ func (s *Store) mergeTables(ctx context.Context) error {
 // it drops one that nothing else uses. Meanwhile it takes no writes, so those
 // wait for the turn.
 func (s *Store) flush(ctx context.Context) error {
-	s.rewriting.Lock()
-	defer s.rewriting.Unlock()
-	return s.whileNobodyWrites(ctx, func() error {
+	before, err := listFiles(s.dir)
+	if err != nil {
+		return err
+	}
+	err = s.whileNobodyWrites(ctx, func() error {
 		k := fillerKey(^uint64(0))
 		// The totals are written again, for they stay: were the newest version
 		// dropped, a later opening would give it to another write, and the next
@@ -225,55 +308,40 @@ func (s *Store) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return s.db.DropPrefix(k)
+		if err = guarded(func() error { return s.db.DropPrefix(k) }); err != nil {
+			s.stuck.Store(true)
+			s.fail(err) // Badger is between two memtables, and would panic
+		}
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	// Were one left that somebody still reads, a crash would bring back what it
+	// has, after it was dropped from the tables.
+	return s.awaitRemoval(ctx, slices.DeleteFunc(before.logs, func(name string) bool { return filepath.Ext(name) != memoryExt }))
 }
 
-// checkMerged makes sure that no payload is left in a version that was deleted
-// up to then. One is where a reader may still need it.
-func (s *Store) checkMerged(ctx context.Context, upto uint64) error {
-	left := 0
+// deletedBefore finds payloads that are left in a version that was deleted up
+// to then, the first of them. One is where a reader may still need it, or did.
+func (s *Store) deletedBefore(ctx context.Context, upto uint64) (left [][]byte, err error) {
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues, o.AllVersions = []byte{prefixPayload}, false, true
 	var last []byte
 	var newer uint64 // version of the key's last item
-	err := s.view(func(txn *badger.Txn) error {
+	err = s.view(func(txn *badger.Txn) error {
 		return scanWith(txn, o, nil, func(k []byte, r row) (bool, error) {
 			if string(k) == string(last) && newer <= upto {
-				left++
+				left = append(left, bytes.Clone(k))
 			}
 			last, newer = append(last[:0], k...), r.item.Version()
-			return true, ctx.Err()
+			return len(left) < maxBatchEntries, ctx.Err()
 		})
 	})
 	if err != nil {
-		return storeError("looking for what was deleted", err)
+		return nil, storeError("looking for what was deleted", err)
 	}
-	if left > 0 {
-		return agreement.Errorf(agreement.CodeInUse, "%d payloads that were purged are still being read", left).
-			WithHint("try again later; a restart ends every read")
-	}
-	return nil
-}
-
-// rewriteValues rewrites the files of the value log in which anything is dead.
-func (s *Store) rewriteValues(ctx context.Context) error {
-	const least = 1e-12
-	rewritten, err := s.collectValues(ctx, least)
-	if err == nil {
-		err = s.awaitRemoval(ctx, rewritten)
-	}
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(ctx.Err(), s.goingOn()); err != nil {
-		return err
-	}
-	name, dead, err := s.rewrittenNext(least)
-	if err == nil && name != "" {
-		err = agreement.Errorf(agreement.CodeInUse, "%s with %d dead bytes couldn't be rewritten", name, dead).WithHint("try again later")
-	}
-	return err
+	return left, nil
 }
 
 // How long a rewritten file may stay because something is being read, and how
@@ -283,8 +351,8 @@ const (
 	removalPause = 20 * time.Millisecond
 )
 
-// awaitRemoval waits until files are gone that were rewritten: Badger removes
-// one when nobody reads anything any more.
+// awaitRemoval waits until files are gone, also after a loss of power. Badger
+// removes what it doesn't need any more when nobody reads.
 func (s *Store) awaitRemoval(ctx context.Context, names []string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, removalTime, agreement.Errorf(agreement.CodeInUse, "files that were rewritten are still being read").
 		WithHint("try again later; a restart ends every read"))
@@ -294,6 +362,9 @@ func (s *Store) awaitRemoval(ctx context.Context, names []string) error {
 	for {
 		there := func(name string) bool { _, err := os.Stat(filepath.Join(s.dir, name)); return err == nil }
 		if !slices.ContainsFunc(names, there) {
+			if err := syncDir(s.dir); err != nil {
+				return storeError("syncing the database's directory", err)
+			}
 			return nil
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -236,4 +237,72 @@ func TestAwaitRemoval(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCompactAfterACrash rewrites files of which nobody knows any more that
+// something in them is dead.
+func TestCompactAfterACrash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := plain(t, dir)
+	_, stay := putSmall(t, s, 10)
+	gone, bytesGone := putSmall(t, s, 10)
+	for _, o := range gone {
+		if err := s.Purge(t.Context(), o.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.sealValues(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.mergeTables(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The power goes: what was merged is on disk, and the statistics aren't.
+	left := filepath.Join(t.TempDir(), "left")
+	if text, err := exec.Command("cp", "-a", "--sparse=always", dir, left).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if err := os.WriteFile(filepath.Join(left, discardFile), make([]byte, discardLeast), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	after := plain(t, left)
+	if n := inFiles(t, left, bytesGone); n == 0 {
+		t.Error("nothing is left of what was purged, so this test sees nothing")
+	}
+	if _, err := after.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := inFiles(t, left, bytesGone); n != 0 {
+		t.Errorf("the files still have %d of %d payloads", n, len(gone))
+	}
+	if n := inFiles(t, left, stay); n != len(stay) {
+		t.Errorf("the files have %d of %d payloads that weren't purged", n, len(stay))
+	}
+}
+
+// TestCompactAfterAReader drops what a reader has once kept from being dropped.
+func TestCompactAfterAReader(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := plain(t, dir)
+	gone, bytesGone := putSmall(t, s, 10)
+	read := s.db.NewTransaction(false)
+	for _, o := range gone {
+		if err := s.Purge(t.Context(), o.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Compact(t.Context()); agreement.CodeOf(err) != agreement.CodeInUse {
+		t.Errorf("while somebody reads: %v", err)
+	}
+	wantPurgedSince(t, s, true)
+	read.Discard()
+	if _, err := s.Compact(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := inFiles(t, dir, bytesGone); n != 0 {
+		t.Errorf("the files still have %d of %d payloads", n, len(gone))
+	}
+	wantPurgedSince(t, s, false)
 }

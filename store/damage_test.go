@@ -130,7 +130,7 @@ func TestDamagedValueLogIsNotRewritten(t *testing.T) {
 	if _, err := d.WriteAt(slot, 0); err != nil {
 		t.Fatal(err)
 	}
-	if next, _, err := s.rewrittenNext(discardRatio); err != nil || next != filepath.Base(name) {
+	if next, err := s.rewrittenNext(discardRatio); err != nil || next != filepath.Base(name) {
 		t.Fatalf("next is %q, %v", next, err)
 	}
 	if err := checkLog(name); err != nil {

@@ -99,11 +99,21 @@ func (s *Store) view(fn func(*badger.Txn) error) error {
 // getValue hands the value of key to fn, which must not keep it.
 func getValue(txn *badger.Txn, key []byte, fn func([]byte) error) error {
 	item, err := txn.Get(key)
-	if err != nil {
+	if err == nil {
+		err = row{item}.value(fn)
+	}
+	if !errors.Is(err, errMoved) {
+		return err
+	}
+	// Its file may have been rewritten, and removed, since the key was read.
+	if item, err = txn.Get(key); err != nil {
 		return err
 	}
 	return row{item}.value(fn)
 }
+
+// errMoved is a value that isn't where its key says.
+var errMoved = fmt.Errorf("%w: the value log can't give it", errDecode)
 
 // copyOf returns the value of key.
 func (s *Store) copyOf(key []byte) (value []byte, err error) {
@@ -176,7 +186,7 @@ func (r row) value(fn func([]byte) error) error {
 func (r row) sealed(fn func([]byte) error) error {
 	return r.item.Value(func(b []byte) error {
 		if len(b) == 0 && r.item.ValueSize() > 0 {
-			return fmt.Errorf("%w: the value log can't give it", errDecode) // Badger logs why, and returns nothing
+			return errMoved // Badger logs why, and returns nothing
 		}
 		return fn(b)
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,7 +57,7 @@ func inspect(settings badger.Options) error {
 	if err := checkRegistry(filepath.Join(settings.Dir, registryFile)); err != nil {
 		return err
 	}
-	if err := checkDiscard(settings.Dir, files.values); err != nil {
+	if err := checkDiscard(settings.Dir, files); err != nil {
 		return err
 	}
 	return checkTables(settings, files)
@@ -183,22 +184,55 @@ func readSmall(path string, most int64) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// checkDiscard deletes Badger's statistics of dead values when they make no
-// sense: they are found out again, while Badger would search them for ever.
-func checkDiscard(dir string, values map[uint64]int64) error {
-	const slot, least, most = 16, 1 << 20, 64 << 20
+// Of Badger's statistics of dead values, in bytes.
+const (
+	discardSlot  = 16 // number of the file, dead bytes in it
+	discardLeast = 1 << 20
+	discardMost  = 64 << 20
+)
+
+// checkDiscard makes Badger's statistics of dead values anew when they make no
+// sense, where Badger would search them for ever, and where the process didn't
+// end by itself: they are never synced, and what isn't counted once never is.
+// What is made says of each file that a byte of it is dead, or what was known,
+// so that the next compaction rewrites it.
+func checkDiscard(dir string, files badgerFiles) error {
 	path := filepath.Join(dir, discardFile)
-	b, err := readSmall(path, most)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, errBadFiles) {
+	b, err := readSmall(path, discardMost)
+	if err != nil && !errors.Is(err, errBadFiles) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err == nil && len(b) >= least && len(b)%slot == 0 && plausible(b, values) {
+	sound := err == nil && len(b) >= discardLeast && len(b)%discardSlot == 0 && plausible(b, files.values)
+	if sound && !files.unclean() || len(files.values) == 0 && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return os.Remove(path)
+	dead := map[uint64]uint64{}
+	if sound {
+		dead = deadBytes(b)
+	}
+	out := make([]byte, max(discardLeast, (len(files.values)+1)*discardSlot))
+	for i, number := range slices.Sorted(maps.Keys(files.values)) {
+		binary.BigEndian.PutUint64(out[i*discardSlot:], number)
+		binary.BigEndian.PutUint64(out[i*discardSlot+8:], max(1, dead[number]))
+	}
+	if err := os.WriteFile(path+".new", out, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// unclean reports whether the process that had the database didn't close it.
+func (f *badgerFiles) unclean() bool {
+	return slices.ContainsFunc(f.logs, func(name string) bool { return filepath.Ext(name) == memoryExt })
+}
+
+// deadBytes reads the statistics, by the number of the file.
+func deadBytes(b []byte) map[uint64]uint64 {
+	dead := map[uint64]uint64{}
+	for ; len(b) >= discardSlot && binary.BigEndian.Uint64(b) != 0; b = b[discardSlot:] {
+		dead[binary.BigEndian.Uint64(b)] = binary.BigEndian.Uint64(b[8:])
+	}
+	return dead
 }
 
 // plausible reports whether each slot up to the first empty one has a file

@@ -95,7 +95,12 @@ func putInPlace(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(filepath.Clean(to)))
+	return syncDir(filepath.Dir(filepath.Clean(to)))
+}
+
+// syncDir makes durable what has changed among a directory's names.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -53,8 +53,7 @@ func (s *Store) warn(ctx context.Context, doing string, err error) {
 }
 
 func (s *Store) collect(ctx context.Context) error {
-	_, err := s.collectValues(ctx, discardRatio)
-	return errors.Join(err, s.sweep(ctx), s.trimDeletions(ctx), s.compactWhenDue(ctx, time.Now()))
+	return errors.Join(s.sweep(ctx), s.trimDeletions(ctx), s.collectHalfDead(ctx), s.compactWhenDue(ctx, time.Now()))
 }
 
 // trimEvery is how often memory is given back while Badger goes through whole
@@ -84,6 +83,17 @@ func (s *Store) trimmed(fn func() error) error {
 	if terr := <-trimmed; terr != nil {
 		s.log.Warn("giving back the memory of mapped files", "error", terr)
 	}
+	return err
+}
+
+// collectHalfDead rewrites files of the value log for their space, unless a
+// compaction does so for all.
+func (s *Store) collectHalfDead(ctx context.Context) error {
+	if !s.rewriting.TryLock() {
+		return nil
+	}
+	defer s.rewriting.Unlock()
+	_, err := s.collectValues(ctx, discardRatio)
 	return err
 }
 

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -24,17 +26,27 @@ const discardRatio = 0.5
 // that part is dead. Badger takes the first entry that makes no sense for the
 // end of a file, and deletes what follows; so the file is read before. While it
 // rewrites one it reads what writing changes, so nobody writes.
+//
+// Its caller holds rewriting.
 func (s *Store) collectValues(ctx context.Context, part float64) (rewritten []string, err error) {
-	s.rewriting.Lock()
-	defer s.rewriting.Unlock()
+	sound := map[string]bool{} // nothing is written to them any more
 	for ctx.Err() == nil && s.goingOn() == nil {
-		name, _, err := s.rewrittenNext(part)
+		name, err := s.rewrittenNext(part)
 		if err != nil || name == "" {
 			return rewritten, err
 		}
-		if err := checkLog(filepath.Join(s.dir, name)); err != nil {
-			return rewritten, agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
-				WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
+		if !sound[name] {
+			if err := checkLog(filepath.Join(s.dir, name)); err != nil {
+				return rewritten, agreement.Errorf(agreement.CodeDamaged, "rewriting the value log: %w", err).
+					WithHint("run `affiliate store verify`, which finds out what is lost; then restore the store from a backup")
+			}
+			sound[name] = true
+			continue // another one may be the next by now
+		}
+		need := int64((1-part)*valueLogFileSize) + freeingLeft
+		if free := s.free(); free >= 0 && free < need {
+			return rewritten, agreement.Errorf(agreement.CodeDiskFull, "rewriting the value log takes up to %d bytes, and the disk has %d left", need, free).
+				WithHint("make room on the disk of the store")
 		}
 		err = s.trimmed(func() error {
 			return s.whileNobodyWrites(ctx, func() error { return s.db.RunValueLogGC(part) })
@@ -50,33 +62,41 @@ func (s *Store) collectValues(ctx context.Context, part float64) (rewritten []st
 	return rewritten, ctx.Err()
 }
 
-// rewrittenNext returns the name of the file that Badger would rewrite, from
-// the same statistics, and how many of its bytes are dead; empty if there is
-// none.
-func (s *Store) rewrittenNext(part float64) (name string, dead uint64, err error) {
-	files, err := listFiles(s.dir)
-	if err != nil {
-		return "", 0, storeError("listing the value log", err)
+// deadValues reads Badger's statistics: how many bytes are dead, by the number
+// of the file, of those that there are.
+func (s *Store) deadValues() (files badgerFiles, dead map[uint64]uint64, err error) {
+	if files, err = listFiles(s.dir); err != nil {
+		return files, nil, storeError("listing the value log", err)
 	}
-	b, err := readSmall(filepath.Join(s.dir, discardFile), 64<<20)
+	b, err := readSmall(filepath.Join(s.dir, discardFile), discardMost)
 	if err != nil {
-		return "", 0, storeError("reading the statistics of the value log", err)
+		return files, nil, storeError("reading the statistics of the value log", err)
+	}
+	dead = deadBytes(b)
+	maps.DeleteFunc(dead, func(number, n uint64) bool { _, there := files.values[number]; return !there || n == 0 })
+	return files, dead, nil
+}
+
+// rewrittenNext returns the name of the file that Badger would rewrite, empty
+// if there is none.
+func (s *Store) rewrittenNext(part float64) (name string, err error) {
+	files, dead, err := s.deadValues()
+	if err != nil {
+		return "", err
 	}
 	number := uint64(0)
-	for ; len(b) >= 16; b = b[16:] {
-		n, d := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-		if n == 0 {
-			break
-		}
-		if _, there := files.values[n]; there && d > dead {
-			number, dead = n, d
+	for _, n := range slices.Sorted(maps.Keys(dead)) {
+		if dead[n] > dead[number] {
+			number = n
 		}
 	}
-	if number == 0 || number == files.newestValues() || float64(dead) < part*float64(files.values[number]) {
-		return "", 0, nil
+	if number == 0 || number == files.newestValues() || float64(dead[number]) < part*float64(files.values[number]) {
+		return "", nil
 	}
-	return fmt.Sprintf("%06d%s", number, valueExt), dead, nil
+	return valuesName(number), nil
 }
+
+func valuesName(number uint64) string { return fmt.Sprintf("%06d%s", number, valueExt) }
 
 // checkLog reads a file of the value log that isn't written to any more, and
 // checks every entry against its checksum, up to the end.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/affiliate-node/affiliate/agreement"
 	"github.com/affiliate-node/affiliate/config"
 	"github.com/affiliate-node/affiliate/keys"
 )
@@ -71,7 +72,10 @@ func (a *app) protect(cmd *cobra.Command, to config.Keys) error {
 		return err
 	}
 	if err := keys.Protect(keyOptions(now, old.pass), next.pass); err != nil {
-		return errors.Join(err, next.undo())
+		if agreement.CodeOf(err) != agreement.CodeStore { // else what was made may be all that opens them
+			err = errors.Join(err, next.undo())
+		}
+		return err
 	}
 	if err := next.keep(); err != nil {
 		return withHint(err, "the keys are under the new passphrase, which the keyring doesn't hold: it is asked for at the next start")
