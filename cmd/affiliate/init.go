@@ -75,11 +75,10 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 		if *flag == "" {
 			continue
 		}
-		abs, err := filepath.Abs(*flag)
-		if err != nil {
-			return fmt.Errorf("finding the working directory: %w", err)
+		var err error
+		if *setting, err = absolute(*flag); err != nil {
+			return err
 		}
-		*setting = abs
 	}
 	if err := c.Validate(); err != nil {
 		return usage(cmd, "%w", err)
@@ -88,7 +87,7 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 		return agreement.Errorf(agreement.CodeInUse, "%s exists already; nothing was changed", a.configPath()).
 			WithHint("choose another directory with --home DIR, or start this one: %s", a.command("start"))
 	}
-	unlock, err := a.newUnlocking(c, ofNewKeys)
+	unlock, err := a.newUnlocking(c, firstPassphrase)
 	if err != nil {
 		return err
 	}
@@ -107,6 +106,19 @@ func (a *app) init(cmd *cobra.Command, c config.Config) error {
 		Home: c.Home, Name: c.Affiliate.Name, Address: ring.Address(), PublicKey: ring.AccountKey(),
 		PeerID: peerID(public), Recipient: ring.Recipient(),
 	})
+}
+
+// absolute is a path of the command line as it has to stand in a configuration;
+// none stays none.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("finding the working directory: %w", err)
+	}
+	return path, nil
 }
 
 // makeHome writes the configuration, which also reserves the directory, and

@@ -25,9 +25,9 @@ type wanted struct {
 }
 
 var (
-	ofKeys    = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", false}
-	ofNewKeys = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", true}
-	another   = wanted{newPassphraseEnv, "New passphrase of this affiliate's keys: ", true}
+	presentPassphrase = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", false}
+	firstPassphrase   = wanted{passphraseEnv, "Passphrase of this affiliate's keys: ", true}
+	nextPassphrase    = wanted{newPassphraseEnv, "New passphrase of this affiliate's keys: ", true}
 )
 
 // passphrase finds a passphrase: in the file if one is named, in the

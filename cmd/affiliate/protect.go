@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,11 +50,8 @@ func (a *app) protect(cmd *cobra.Command, to config.Keys) error {
 		return err
 	}
 	for _, path := range []*string{&to.PassphraseFile, &to.KeyFile} {
-		if *path == "" {
-			continue
-		}
-		if *path, err = filepath.Abs(*path); err != nil {
-			return fmt.Errorf("finding the working directory: %w", err)
+		if *path, err = absolute(*path); err != nil {
+			return err
 		}
 	}
 	then := now
@@ -67,7 +63,7 @@ func (a *app) protect(cmd *cobra.Command, to config.Keys) error {
 	if err != nil {
 		return err
 	}
-	next, err := a.newUnlocking(then, another)
+	next, err := a.newUnlocking(then, nextPassphrase)
 	if err != nil {
 		return err
 	}

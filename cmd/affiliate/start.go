@@ -50,8 +50,8 @@ func (a *app) start(ctx context.Context, passphraseFile string) error {
 		return err
 	}
 	if a.socket != "" {
-		if c.API.Socket, err = filepath.Abs(a.socket); err != nil {
-			return fmt.Errorf("finding the working directory: %w", err)
+		if c.API.Socket, err = absolute(a.socket); err != nil {
+			return err
 		}
 	}
 	// A second start is the commonest mistake: say so before asking for a
@@ -83,8 +83,8 @@ func namePassphrase(c *config.Config, file string) (err error) {
 	if file == "" || c.Keys.Unprotected {
 		return nil
 	}
-	if c.Keys.PassphraseFile, err = filepath.Abs(file); err != nil {
-		return fmt.Errorf("finding the working directory: %w", err)
+	if c.Keys.PassphraseFile, err = absolute(file); err != nil {
+		return err
 	}
 	c.Keys.Unlock, c.Keys.KeyFile = config.UnlockPassphrase, ""
 	return nil

@@ -66,13 +66,13 @@ func (a *app) findUnlocking(c config.Config) (u unlocking, err error) {
 		if u.pass, err = keys.KernelSecret(name); agreement.CodeOf(err) != agreement.CodeNotFound {
 			return u, err
 		}
-		if u.pass, err = a.passphrase("", ofKeys); err != nil {
+		if u.pass, err = a.passphrase("", presentPassphrase); err != nil {
 			return u, withHint(fmt.Errorf("the kernel's keyring holds no passphrase for %s, and there is none elsewhere: %w", c.Home, err),
 				"start it once on a terminal or with %s, or put it there: keyctl padd user %q @u", passphraseEnv, name)
 		}
 		u.keep = func() error { return keys.SetKernelSecret(name, u.pass) }
 	default:
-		u.pass, err = a.passphrase(c.PassphrasePath(), ofKeys)
+		u.pass, err = a.passphrase(c.PassphrasePath(), presentPassphrase)
 	}
 	return u, err
 }
