@@ -131,13 +131,11 @@ func TestFetchTerms(t *testing.T) {
 	wantCode(t, err, agreement.CodeTooLarge)
 	_, err = a.FetchTerms(testContext(t), b.address(), agreement.ID{8}, 5000)
 	wantCode(t, err, agreement.CodeNotFound)
-	l := a.live.Load()
-	for _, malformed := range []*affiliatev1.FetchObjectRequest{
-		{AgreementId: make([]byte, 15)}, {AgreementId: make([]byte, 16), Offset: 1}, {AgreementId: make([]byte, 16), ObjectId: make([]byte, 32)},
-	} {
-		_, _, err = l.fetch(testContext(t), b.address(), malformed)
-		wantCode(t, err, agreement.CodeBadMessage)
-	}
+	refusesMalformed(t, a, b,
+		&affiliatev1.FetchObjectRequest{AgreementId: make([]byte, 15)},
+		&affiliatev1.FetchObjectRequest{AgreementId: make([]byte, 16), Offset: 1},
+		&affiliatev1.FetchObjectRequest{AgreementId: make([]byte, 16), ObjectId: make([]byte, 32)},
+	)
 }
 
 // TestFindContent gets the name of a sealing, and no payload.
@@ -152,11 +150,18 @@ func TestFindContent(t *testing.T) {
 	}
 	_, err = a.FindContent(testContext(t), b.address(), agreement.Hash{8})
 	wantCode(t, err, agreement.CodeNotFound)
-	l := a.live.Load()
-	for _, malformed := range []*affiliatev1.FetchObjectRequest{
-		{ContentHash: make([]byte, 31)}, {ContentHash: make([]byte, 32), Offset: 1}, {ContentHash: make([]byte, 32), ObjectId: make([]byte, 32)},
-	} {
-		_, _, err = l.fetch(testContext(t), b.address(), malformed)
+	refusesMalformed(t, a, b,
+		&affiliatev1.FetchObjectRequest{ContentHash: make([]byte, 31)},
+		&affiliatev1.FetchObjectRequest{ContentHash: make([]byte, 32), Offset: 1},
+		&affiliatev1.FetchObjectRequest{ContentHash: make([]byte, 32), ObjectId: make([]byte, 32)},
+	)
+}
+
+// refusesMalformed has the second one refuse requests of the first.
+func refusesMalformed(t *testing.T, a, b *testNode, requests ...*affiliatev1.FetchObjectRequest) {
+	t.Helper()
+	for _, r := range requests {
+		_, _, err := a.live.Load().fetch(testContext(t), b.address(), r)
 		wantCode(t, err, agreement.CodeBadMessage)
 	}
 }

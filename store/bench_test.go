@@ -24,7 +24,13 @@ var testKey = bytes.Repeat([]byte{7}, KeySize)
 
 func openTest(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(Options{Dir: dir, Key: testKey}, slog.New(slog.DiscardHandler))
+	return openWith(t, Options{Dir: dir, Key: testKey})
+}
+
+// openWith opens a store, which the end of the test closes.
+func openWith(t testing.TB, o Options) *Store {
+	t.Helper()
+	s, err := Open(o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,16 +49,17 @@ func inFiles(t *testing.T, dir string, payloads [][]byte) (found int) {
 // plain opens a store in whose files payloads can be seen.
 func plain(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(Options{Dir: dir}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
+	return openWith(t, Options{Dir: dir})
+}
+
+// purgeAll purges objects.
+func purgeAll(t *testing.T, s *Store, objects []Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := s.Purge(t.Context(), o.ID, []byte("stone")); err != nil {
+			t.Fatal(err)
 		}
-	})
-	return s
+	}
 }
 
 // putSmall puts objects whose payloads the database has, in turns in tables
@@ -101,11 +101,7 @@ func TestCompact(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, o := range gone {
-			if err := s.Purge(t.Context(), o.ID, []byte("stone")); err != nil {
-				t.Fatal(err)
-			}
-		}
+		purgeAll(t, s, gone)
 		wantPurgedSince(t, s, true)
 		if n := inFiles(t, dir, bytesGone); n != len(gone) {
 			t.Errorf("the files have %d of %d payloads right after the purge, so this test sees nothing", n, len(gone))
@@ -178,13 +174,6 @@ func TestCompactFails(t *testing.T) {
 	t.Parallel()
 	s := plain(t, t.TempDir())
 	objects, _ := putSmall(t, s, 5)
-	purge := func() {
-		for _, o := range objects {
-			if err := s.Purge(t.Context(), o.ID, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	try := func(want agreement.Code) {
 		t.Helper()
 		if _, err := s.Compact(t.Context()); agreement.CodeOf(err) != want {
@@ -192,7 +181,7 @@ func TestCompactFails(t *testing.T) {
 		}
 		wantPurgedSince(t, s, true)
 	}
-	err := s.view(func(*badger.Txn) error { purge(); try(agreement.CodeInUse); return nil })
+	err := s.view(func(*badger.Txn) error { purgeAll(t, s, objects); try(agreement.CodeInUse); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,11 +236,7 @@ func TestCompactAfterACrash(t *testing.T) {
 	s := plain(t, dir)
 	_, stay := putSmall(t, s, 10)
 	gone, bytesGone := putSmall(t, s, 10)
-	for _, o := range gone {
-		if err := s.Purge(t.Context(), o.ID, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
+	purgeAll(t, s, gone)
 	if err := s.sealValues(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -288,11 +273,7 @@ func TestCompactAfterAReader(t *testing.T) {
 	s := plain(t, dir)
 	gone, bytesGone := putSmall(t, s, 10)
 	read := s.db.NewTransaction(false)
-	for _, o := range gone {
-		if err := s.Purge(t.Context(), o.ID, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
+	purgeAll(t, s, gone)
 	if _, err := s.Compact(t.Context()); agreement.CodeOf(err) != agreement.CodeInUse {
 		t.Errorf("while somebody reads: %v", err)
 	}

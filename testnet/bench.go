@@ -63,17 +63,8 @@ func (f Figure) Print(w io.Writer) error {
 // given as many finished transactions of the same form at once, with no
 // affiliate doing anything.
 func BenchAgreements(ctx context.Context, b Build, opts Options, out io.Writer, report *Report) (*Net, error) {
-	report.Begin()
-	opts.AskAffiliate = -1
 	opts.CosignLifetime = time.Minute
-	n, err := Start(ctx, b, opts, func(s string) { report.Line("%s", s) })
-	if err != nil {
-		return n, err
-	}
-	return n, n.observed(ctx, nil, func(ctx context.Context, obs *observer) error {
-		if err := n.warmUp(ctx, obs, report); err != nil {
-			return err
-		}
+	return warmed(ctx, b, opts, report, func(ctx context.Context, n *Net, obs *observer) error {
 		interval, err := n.blockInterval(ctx)
 		if err != nil {
 			return err
