@@ -79,7 +79,6 @@ func (a storeAPI) CompactStore(ctx context.Context, _ *connect.Request[affiliate
 	if err != nil {
 		return nil, err
 	}
-	a.n.log.Info("the database was compacted", "before", c.Before, "after", c.After)
 	return connect.NewResponse(&affiliatev1.CompactStoreResponse{Before: c.Before, After: c.After}), nil
 }
 

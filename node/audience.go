@@ -100,6 +100,9 @@ type need struct {
 	committed bool
 }
 
+// open reports whether an agreement needs it that hasn't ended.
+func (one need) open() bool { return one.state.Phase != agreement.None && !one.state.Phase.Final() }
+
 type needs []need
 
 func (all needs) of(address string) (why []string) {
@@ -249,7 +252,7 @@ func (n *Node) mayRevoke(o store.Object, address string) error {
 		case one.committed && slices.Contains(one.audience, address):
 			return agreement.Errorf(agreement.CodeBadRequest, "%s reads it as %s, which is on chain", address, one.why(address)).
 				WithHint("who has taken part in what is recorded can't be made to have not read it; only what was granted can be revoked")
-		case one.state.Phase != agreement.None && !one.state.Phase.Final():
+		case one.open():
 			return agreement.Errorf(agreement.CodeInUse, "agreement %s is open, and its data can't change", one.state.ID).
 				WithHint("wait until it has ended, or cancel it; then revoke again")
 		}
@@ -275,16 +278,6 @@ func (n *Node) sealWithout(ctx context.Context, o store.Object, address string) 
 		n.log.Info("a content is sealed anew, for fewer readers", "content", o.ContentHash, "object", id, "instead_of", o.ID, "without", address)
 	}
 	return n.purge(ctx, o, "sealed anew, for fewer readers")
-}
-
-// moveReferences has an object kept by what keeps another one.
-func (n *Node) moveReferences(ctx context.Context, refs []store.Reference, to agreement.Hash) error {
-	for _, r := range refs {
-		if err := n.store.Hold(ctx, to, r.Name, r.Until); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // replacement is an object of the same content for all readers but one.

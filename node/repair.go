@@ -105,8 +105,8 @@ func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err 
 	err = agreement.Errorf(agreement.CodeDamaged, "%w, and no other affiliate may have it", why).
 		WithHint("restore a backup")
 	if o.SealedSize > 0 {
-		if from, ok := n.fromAny(ctx, o, n.fetchAgain, &err); ok {
-			return from, nil
+		if from, err = n.fromAny(ctx, o, err, n.fetchAgain); err == nil || ctx.Err() != nil {
+			return from, err
 		}
 	}
 	// Now it is another object: not while somebody fetches it by its name.
@@ -116,29 +116,29 @@ func (n *Node) repair(ctx context.Context, id agreement.Hash) (from string, err 
 	if replaced, err := n.replaceFromHere(ctx, o); replaced || err != nil {
 		return n.ring.Address(), err
 	}
-	from, _ = n.fromAny(ctx, o, n.fetchOther, &err)
-	return from, err
+	return n.fromAny(ctx, o, err, n.fetchOther)
 }
 
 // fromAny tries a way to repair an object with every affiliate that may have
-// it, and says with which it went well. err becomes why it didn't with the last.
-func (n *Node) fromAny(ctx context.Context, o store.Object, try func(context.Context, string, store.Object) error, err *error) (from string, ok bool) {
+// it, and says with which it went well, or why it didn't with the last; nobody is
+// the error where there is none.
+func (n *Node) fromAny(ctx context.Context, o store.Object, nobody error, try func(context.Context, string, store.Object) error) (from string, err error) {
+	err = nobody
 	for _, peer := range n.copies(o) {
 		if ctx.Err() != nil {
-			*err = ctx.Err()
-			return "", false
+			return "", ctx.Err()
 		}
-		if *err = n.reach.begin(peer); *err == nil {
-			*err = ofPeer(try(ctx, peer, o))
-			n.reach.end(peer, *err)
+		if err = n.reach.begin(peer); err == nil {
+			err = ofPeer(try(ctx, peer, o))
+			n.reach.end(peer, err)
 		}
-		if *err == nil {
+		if err == nil {
 			n.log.Info("a damaged object is repaired", "object", o.ID, "from", peer)
-			return peer, true
+			return peer, nil
 		}
-		n.log.Info("an affiliate doesn't repair a damaged object", "object", o.ID, "peer", peer, "error", *err)
+		n.log.Info("an affiliate doesn't repair a damaged object", "object", o.ID, "peer", peer, "error", err)
 	}
-	return "", false
+	return "", err
 }
 
 // quarantined is what is known of a damaged object. Where its description can't

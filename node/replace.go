@@ -14,7 +14,7 @@ import (
 func (n *Node) mayReplace(o store.Object) error {
 	all, err := n.needs(o)
 	for _, one := range all {
-		if one.state.Phase != agreement.None && !one.state.Phase.Final() {
+		if one.open() {
 			return agreement.Errorf(agreement.CodeInUse, "object %s is damaged, and agreement %s that needs it is open", o.ID, one.state.ID).
 				WithHint("wait until it has ended, and repair again; or restore a backup")
 		}
@@ -39,24 +39,30 @@ func (n *Node) replaceFromHere(ctx context.Context, o store.Object) (bool, error
 
 // replaceBy moves what keeps a damaged object to another one of its content.
 func (n *Node) replaceBy(ctx context.Context, o store.Object, id agreement.Hash) error {
-	for moved := -1; ; {
+	for range 2 { // what came meanwhile, too
 		refs, err := n.store.References(o.ID)
-		if err == nil && len(refs) != moved {
-			moved, err = len(refs), n.moveReferences(ctx, refs, id)
-			if err == nil {
-				continue // it may have got more
-			}
+		if err == nil {
+			err = n.moveReferences(ctx, refs, id)
 		}
-		if err != nil || id == o.ID {
+		if err != nil {
 			return err
 		}
-		break
 	}
 	if _, err := n.store.Object(o.ID); err == nil {
 		return nil // somebody has put it again: there are two now
 	}
 	n.log.Info("a damaged object is replaced by another one of its content", "content", o.ContentHash, "object", id, "instead_of", o.ID)
 	return n.purge(ctx, o, "damaged, and replaced by another sealing of its content")
+}
+
+// moveReferences has an object kept by what keeps another one.
+func (n *Node) moveReferences(ctx context.Context, refs []store.Reference, to agreement.Hash) error {
+	for _, r := range refs {
+		if err := n.store.Hold(ctx, to, r.Name, r.Until); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // refRepair keeps what was fetched for a repair until it is sealed anew.

@@ -37,10 +37,7 @@ func (s *Store) compactWhenDue(ctx context.Context, now time.Time) error {
 		return err
 	}
 	s.compactNext = now.Add(compactPause)
-	c, err := s.Compact(ctx)
-	if err == nil {
-		s.log.Info("the database was compacted", "before", c.Before, "after", c.After)
-	}
+	_, err = s.Compact(ctx)
 	return err
 }
 
@@ -100,6 +97,7 @@ func (s *Store) Compact(ctx context.Context) (c Compaction, err error) {
 		return c, storeError("measuring the database", err)
 	}
 	c.After = tables + values
+	s.log.Info("the database was compacted", "before", c.Before, "after", c.After)
 	return c, s.noteCompacted(ctx, purges)
 }
 
