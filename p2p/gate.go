@@ -2,13 +2,17 @@ package p2p
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -46,13 +50,53 @@ func (g *gater) InterceptSecured(dir network.Direction, id peer.ID, _ network.Co
 // InterceptUpgraded is asked last.
 func (g *gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
 
-// gossipHost is the host that gossip sees: no stream, in or out, before the
-// peer is admitted. Gossip would otherwise send mail to whoever subscribes in
-// the seconds before a hello is due.
+// gossipHost is the host that gossip sees. It hears of peers only what it is
+// told, and there is no stream, in or out, before the peer is admitted: gossip
+// would otherwise send mail to whoever subscribes in the seconds before a hello
+// is due.
 type gossipHost struct {
 	host.Host
-	await func(context.Context, peer.ID) error
 	ctx   context.Context // of the run; handlers have none
+	await func(context.Context, peer.ID) error
+	bus   event.Bus // of gossip alone
+	news  event.Emitter
+}
+
+func newGossipHost(ctx context.Context, h host.Host, await func(context.Context, peer.ID) error) (*gossipHost, error) {
+	g := &gossipHost{Host: h, ctx: ctx, await: await, bus: eventbus.NewBus()}
+	var err error
+	g.news, err = g.bus.Emitter(new(event.EvtPeerProtocolsUpdated))
+	return g, err
+}
+
+// EventBus is where gossip hears of peers.
+func (g *gossipHost) EventBus() event.Bus { return g.bus }
+
+// meet tells gossip of a peer.
+func (g *gossipHost) meet(id peer.ID) error {
+	return g.news.Emit(event.EvtPeerProtocolsUpdated{Peer: id, Added: pubsub.GossipSubDefaultProtocols})
+}
+
+// renew ends the streams to and from a peer, so that both sides open others and
+// begin with what they subscribe to. It spares them all while one is younger
+// than age.
+func (g *gossipHost) renew(id peer.ID, age time.Duration) bool {
+	var streams []network.Stream
+	for _, conn := range g.Network().ConnsToPeer(id) {
+		for _, s := range conn.GetStreams() {
+			if !slices.Contains(pubsub.GossipSubDefaultProtocols, s.Protocol()) {
+				continue
+			}
+			if time.Since(s.Stat().Opened) < age {
+				return false
+			}
+			streams = append(streams, s)
+		}
+	}
+	for _, s := range streams {
+		_ = s.Reset()
+	}
+	return len(streams) > 0
 }
 
 // NewStream waits for the peer's admission.

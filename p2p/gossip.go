@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,8 @@ const (
 // seal. A message's id is its hash, so equal ones collapse.
 type gossip struct {
 	l          *live
+	host       *gossipHost
+	ps         *pubsub.PubSub
 	records    *pubsub.Topic
 	mail       *pubsub.Topic
 	recordsSub *pubsub.Subscription
@@ -56,13 +59,16 @@ func recordsTopic(network string) string { return "/affiliate/" + network + "/re
 func mailTopic(network string) string    { return "/affiliate/" + network + "/mail/1" }
 
 func newGossip(l *live) (*gossip, error) {
-	g := &gossip{l: l, queue: make(chan *affiliatev1.Mail, maxQueued), meters: map[peer.ID]*meter{}}
-	records, mail := recordsTopic(l.cfg.Network), mailTopic(l.cfg.Network)
-	host := &gossipHost{Host: l.net, ctx: l.ctx, await: func(ctx context.Context, id peer.ID) error {
+	host, err := newGossipHost(l.ctx, l.net, func(ctx context.Context, id peer.ID) error {
 		_, err := l.sessions.await(ctx, id, l.times.hello)
 		return err
-	}}
-	ps, err := pubsub.NewGossipSub(l.ctx, host,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g := &gossip{l: l, host: host, queue: make(chan *affiliatev1.Mail, maxQueued), meters: map[peer.ID]*meter{}}
+	records, mail := recordsTopic(l.cfg.Network), mailTopic(l.cfg.Network)
+	g.ps, err = pubsub.NewGossipSub(l.ctx, host,
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign), pubsub.WithNoAuthor(), pubsub.WithMessageIdFn(messageID),
 		pubsub.WithFloodPublish(true), pubsub.WithPeerExchange(false), pubsub.WithGossipSubParams(pubsub.DefaultGossipSubParams()),
 		pubsub.WithMaxMessageSize(maxGossip), pubsub.WithMaxControlMessageSize(maxGossip/2),
@@ -74,10 +80,10 @@ func newGossip(l *live) (*gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.records, g.recordsSub, err = join(ps, records, g.validateRecord, recordsBuffer); err != nil {
+	if g.records, g.recordsSub, err = join(g.ps, records, g.validateRecord, recordsBuffer); err != nil {
 		return nil, err
 	}
-	g.mail, g.mailSub, err = join(ps, mail, g.validateMail, mailBuffer)
+	g.mail, g.mailSub, err = join(g.ps, mail, g.validateMail, mailBuffer)
 	return g, err
 }
 
@@ -91,6 +97,23 @@ func join(ps *pubsub.PubSub, name string, validate pubsub.ValidatorEx, buffer in
 	}
 	sub, err := topic.Subscribe(pubsub.WithBufferSize(buffer))
 	return topic, sub, err
+}
+
+// tend sees to it that gossip goes on with an admitted peer. libp2p opens its
+// stream to a peer once, and again after a few failures, no more; and when that
+// stream ends it forgets what the peer subscribes to, which the peer, whose own
+// stream is well, has no reason to repeat. Renewing only one of the two streams
+// would make the other side forget.
+func (g *gossip) tend(id peer.ID) {
+	if !slices.Contains(g.ps.ListPeers(""), id) {
+		if err := g.host.meet(id); err != nil {
+			g.l.log.Warn("gossip can't be told of a peer", "peer", id.String(), "error", err)
+		}
+		return
+	}
+	if !slices.Contains(g.mail.ListPeers(), id) && g.host.renew(id, g.l.times.renewGossip) {
+		g.l.log.Debug("asking for a peer's gossip anew", "peer", id.String())
+	}
 }
 
 // messageID is the hash of topic and content.

@@ -1,11 +1,14 @@
 package p2p
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -31,6 +34,24 @@ func line(t *testing.T) (a, b, c *testNode) {
 	return a, b, c
 }
 
+// gossipTo gossips one mail after another until one has arrived: gossip has no
+// mesh at first, nothing says when, and it may always lose some.
+func gossipTo(t *testing.T, from, to *testNode, mail func() *affiliatev1.Mail) *affiliatev1.Mail {
+	t.Helper()
+	ctx := testContext(t)
+	for ctx.Err() == nil {
+		m := mail()
+		if err := from.Gossip(ctx, m); err != nil && agreement.CodeOf(err) != agreement.CodePeerUnreachable {
+			t.Fatal(err)
+		}
+		if within(time.Second, func() bool { return to.hasGossip(m.Mailbox) }) {
+			return m
+		}
+	}
+	t.Fatal("no gossip arrives")
+	return nil
+}
+
 func TestGossipReachesWhomNoStreamReaches(t *testing.T) {
 	a, b, c := line(t)
 	eventually(t, "a knows c through b, and both gossip with b", func() bool {
@@ -38,26 +59,8 @@ func TestGossipReachesWhomNoStreamReaches(t *testing.T) {
 		return known && a.connectedTo(b) && c.connectedTo(b) && a.gossipsWith(1) && b.gossipsWith(2)
 	})
 	ctx := testContext(t)
-	m := mailTo(t, c.ring, 200<<10)
-	wantCode(t, a.Send(ctx, c.address(), m), agreement.CodePeerUnreachable)
-	probes := map[string]bool{} // gossip has no mesh at first, and nothing says when
-	eventually(t, "gossip reaches c", func() bool {
-		probe := mailTo(t, c.ring, 10)
-		probes[string(probe.Mailbox)] = true
-		if err := a.Gossip(ctx, probe); err != nil {
-			t.Fatal(err)
-		}
-		for mailbox := range probes {
-			if c.hasGossip([]byte(mailbox)) {
-				return true
-			}
-		}
-		return false
-	})
-	if err := a.Gossip(ctx, m); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the mail arrives", func() bool { return c.hasGossip(m.Mailbox) })
+	wantCode(t, a.Send(ctx, c.address(), mailTo(t, c.ring, 10)), agreement.CodePeerUnreachable)
+	m := gossipTo(t, a, c, func() *affiliatev1.Mail { return mailTo(t, c.ring, 200<<10) })
 	if !proto.Equal(c.gossiped(m.Mailbox), m) || !c.ring.Recognises(m) {
 		t.Error("another mail arrived")
 	}
@@ -91,16 +94,15 @@ func TestGossipedMailArrivesOneWayOrAnother(t *testing.T) {
 func TestLargestGossip(t *testing.T) {
 	a, b := pair(t)
 	eventually(t, "gossip runs", func() bool { return a.gossipsWith(1) })
-	m := mailTo(t, b.ring, 100)
-	m.Sealed = append(m.Sealed, make([]byte, GossipLimit)...)
-	m.Sealed = m.Sealed[:len(m.Sealed)-(proto.Size(m)-GossipLimit)]
-	if proto.Size(m) != GossipLimit {
-		t.Fatalf("%d bytes", proto.Size(m))
-	}
-	if err := a.Gossip(testContext(t), m); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it arrives", func() bool { return b.hasGossip(m.Mailbox) })
+	gossipTo(t, a, b, func() *affiliatev1.Mail {
+		m := mailTo(t, b.ring, 100)
+		m.Sealed = append(m.Sealed, make([]byte, GossipLimit)...)
+		m.Sealed = m.Sealed[:len(m.Sealed)-(proto.Size(m)-GossipLimit)]
+		if proto.Size(m) != GossipLimit {
+			t.Fatalf("%d bytes", proto.Size(m))
+		}
+		return m
+	})
 }
 
 func TestGossipAlone(t *testing.T) {
@@ -256,5 +258,39 @@ func TestGossipRate(t *testing.T) {
 	}
 	if !g.allow("q", now) || !g.allow("p", now.Add(time.Second)) {
 		t.Error("a peer pays for another, or for ever")
+	}
+}
+
+// gossipStreams are the streams on which a node gossips with another, in one
+// direction.
+func (n *testNode) gossipStreams(other *testNode, dir network.Direction) []network.Stream {
+	var found []network.Stream
+	for _, conn := range n.live.Load().net.Network().ConnsToPeer(other.id) {
+		for _, s := range conn.GetStreams() {
+			if slices.Contains(pubsub.GossipSubDefaultProtocols, s.Protocol()) && s.Stat().Direction == dir {
+				found = append(found, s)
+			}
+		}
+	}
+	return found
+}
+
+// When its stream to a peer ends libp2p forgets what the peer subscribes to,
+// and after a few failures it opens no other.
+func TestGossipGoesOnAfterItsStreamsEnd(t *testing.T) {
+	for _, dir := range []network.Direction{network.DirOutbound, network.DirInbound} {
+		t.Run(dir.String(), func(t *testing.T) {
+			t.Parallel()
+			a, b := pair(t)
+			for i := range 6 {
+				eventually(t, fmt.Sprint("both gossip, after ", i), func() bool {
+					return a.gossipsWith(1) && b.gossipsWith(1) && len(a.gossipStreams(b, dir)) == 1
+				})
+				for _, s := range a.gossipStreams(b, dir) {
+					_ = s.Reset()
+				}
+				eventually(t, "the stream has ended", func() bool { return !a.gossipsWith(1) || !b.gossipsWith(1) })
+			}
+		})
 	}
 }

@@ -232,6 +232,7 @@ func (l *live) attend(id peer.ID, s *session) {
 		}
 	}()
 	address := s.who()
+	l.gossip.tend(id)
 	l.handler.PeerConnected(address)
 	l.announcer.soon()
 	if err := l.pullRecords(ctx, id); err != nil {
@@ -242,6 +243,7 @@ func (l *live) attend(id peer.ID, s *session) {
 	var nextPull time.Time
 	interval := l.times.pullFirst
 	for {
+		l.gossip.tend(id)
 		l.measure(ctx, id)
 		if !time.Now().Before(nextPull) {
 			if err := l.pullMail(ctx, id, address); err != nil {

@@ -216,6 +216,7 @@ func newTestNode(t testing.TB, cfg Config, ring *keys.Ring, mem *memory) *testNo
 	h.times.announceSoon = 20 * time.Millisecond
 	h.times.announceFirst = 200 * time.Millisecond
 	h.times.ping = 100 * time.Millisecond
+	h.times.renewGossip = 300 * time.Millisecond
 	h.times.pullFirst = 100 * time.Millisecond
 	h.times.pullMost = 400 * time.Millisecond
 	h.times.hello = 2 * time.Second
@@ -291,16 +292,24 @@ func (n *testNode) gossipsWith(others int) bool {
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(testLimit)
+	if !within(testLimit, cond) {
+		t.Fatalf("waited %v for: %s", testLimit, what)
+	}
+}
+
+// within waits for a condition, false when it doesn't come true in time.
+func within(limit time.Duration, cond func() bool) bool {
+	deadline := time.After(limit)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited %v for: %s", testLimit, what)
+			return false
 		}
 	}
+	return true
 }
 
 func wantCode(t testing.TB, err error, code agreement.Code) {

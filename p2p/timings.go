@@ -22,6 +22,7 @@ type timings struct {
 	announceMost  time.Duration
 	pullFirst     time.Duration // between two looks for kept mail at a peer, at first, then doubling
 	pullMost      time.Duration
+	renewGossip   time.Duration // how long a stream of gossip may take to tell what its peer subscribes to
 	ping          time.Duration // between two measurements of latency
 	refuse        time.Duration // how long a refused peer id is not accepted again
 }
@@ -31,6 +32,6 @@ func defaultTimings() timings {
 		hello: 5 * time.Second, dial: 10 * time.Second, request: 30 * time.Second, idle: 30 * time.Second,
 		retryFirst: time.Second, retryMost: 5 * time.Minute,
 		announceSoon: 500 * time.Millisecond, announceFirst: 2 * time.Second, announceMost: 5 * time.Minute,
-		pullFirst: 3 * time.Second, pullMost: 2 * time.Minute, ping: time.Minute, refuse: 5 * time.Second,
+		pullFirst: 3 * time.Second, pullMost: 2 * time.Minute, renewGossip: 5 * time.Second, ping: time.Minute, refuse: 5 * time.Second,
 	}
 }
