@@ -32,11 +32,12 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-func BenchmarkSearch(b *testing.B) {
-	const n = 30_000
+// filled is an index of 30,000 loans.
+func filled(b *testing.B) *Index {
+	b.Helper()
 	x := openTest(b, filepath.Join(b.TempDir(), "index.sqlite"), testKey)
 	err := x.Rebuild(b.Context(), func(yield func(Entry, error) bool) {
-		for i := range n {
+		for i := range 30_000 {
 			if !yield(loan(i), nil) {
 				return
 			}
@@ -45,6 +46,25 @@ func BenchmarkSearch(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return x
+}
+
+// BenchmarkScrub takes the fields of one record out of the file.
+func BenchmarkScrub(b *testing.B) {
+	x := filled(b)
+	for b.Loop() {
+		e := loan(7)
+		put(b, x, e)
+		e.Fields = nil
+		put(b, x, e)
+		if err := x.Scrub(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	x := filled(b)
 	for name, query := range map[string]string{
 		"one": "loan_id:LN-0012345", "some": "surname123", "two": "surname123 name123*", "every": "state:originated",
 	} {

@@ -150,6 +150,7 @@ func (x *Index) setUp(key []byte) error {
 		PRAGMA locking_mode = exclusive;
 		PRAGMA journal_mode = wal;
 		PRAGMA synchronous = full;
+		PRAGMA secure_delete = on;
 		PRAGMA trusted_schema = off;`)
 	if err != nil {
 		return err
@@ -257,6 +258,32 @@ func (x *Index) Rebuild(ctx context.Context, entries iter.Seq2[Entry, error]) er
 		}
 		return x.markComplete()
 	})
+}
+
+// mergePages is about how many pages of words one step of Scrub merges: a few
+// tens of milliseconds.
+const mergePages = 500
+
+// Scrub removes from the file what was replaced in the index: the words stay
+// in it otherwise until so many more have come that they are merged. Searches
+// and changes wait for one step of it at a time.
+func (x *Index) Scrub(ctx context.Context) error {
+	for pages := -mergePages; ; pages = mergePages { // the first step takes up all words
+		var changes int64
+		err := x.with(ctx, "merging words", func() error {
+			before := x.db.TotalChanges()
+			err := x.db.Exec(fmt.Sprintf("INSERT INTO words(words, rank) VALUES ('merge', %d)", pages))
+			changes = x.db.TotalChanges() - before
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if changes < 2 { // only the statement's own row
+			break
+		}
+	}
+	return x.with(ctx, "clearing the write-ahead log", func() error { return x.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)") })
 }
 
 // NeedsRebuild reports whether the index has never been filled by Rebuild

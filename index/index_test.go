@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
@@ -327,5 +328,34 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 	if got := found(t, x, "n19"); len(strings.Fields(got)) != 4 {
 		t.Errorf("found %q", got)
+	}
+}
+
+// Words are looked for by their ends: those in order share their beginnings.
+func TestScrubbedWordsAreGone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	x := openTest(t, filepath.Join(dir, "index.sqlite"), nil)
+	word := func(i int) string { return fmt.Sprintf("%x", sha256.Sum256([]byte{byte(i)})) }
+	const words = 200
+	for i := range words {
+		put(t, x, entry(byte(i), "loan", 1, map[string]string{"borrower": word(i)}))
+	}
+	for i := 0; i < words; i += 2 {
+		put(t, x, entry(byte(i), "loan", 1, nil))
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := x.Scrub(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := readAll(t, dir)
+	for i := range words {
+		if there := strings.Contains(all, word(i)[16:]); there != (i%2 == 1) {
+			t.Errorf("word %d is in the file: %v", i, there)
+		}
+		if got, want := found(t, x, word(i)) != "", i%2 == 1; got != want {
+			t.Errorf("word %d is found: %v", i, got)
+		}
 	}
 }

@@ -21,13 +21,12 @@ import (
 
 // output is a record that this node made and keeps until the chain has it.
 type output struct {
-	Record    string            `json:"record"`
-	Hash      string            `json:"hash"` // as it goes on chain
-	Salt      []byte            `json:"salt,omitempty"`
-	Content   agreement.Hash    `json:"content"`
-	Object    agreement.Hash    `json:"object"`
-	MediaType string            `json:"media_type"`
-	Index     map[string]string `json:"index,omitempty"`
+	Record    string         `json:"record"`
+	Hash      string         `json:"hash"` // as it goes on chain
+	Salt      []byte         `json:"salt,omitempty"`
+	Content   agreement.Hash `json:"content"`
+	Object    agreement.Hash `json:"object"`
+	MediaType string         `json:"media_type"`
 }
 
 // termsOf reads an agreement's terms back: those that its state names.
@@ -160,7 +159,6 @@ func (n *Node) keep(ctx context.Context, t *terms, m contract.Manifest, outputs 
 				return nil, nil, err
 			}
 			k.Content, k.Object = agreement.Hash(ref.ContentHash), agreement.Hash(ref.ObjectId)
-			k.Index = contract.IndexFields(o.Function.Record, o.Content)
 			kept = append(kept, k)
 		}
 		results = append(results, r)

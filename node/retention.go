@@ -116,6 +116,9 @@ func (n *Node) keepRetention(ctx context.Context) error {
 	ticker := time.NewTicker(retentionEvery)
 	defer ticker.Stop()
 	for {
+		if err := n.forgetErased(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("taking out of the index what was purged", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil

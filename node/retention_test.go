@@ -2,12 +2,16 @@ package node
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/affiliate-node/affiliate/agreement"
+	"github.com/affiliate-node/affiliate/index"
 	"github.com/affiliate-node/affiliate/store"
 )
 
@@ -196,5 +200,54 @@ func TestTombstone(t *testing.T) {
 		if _, err := readTombstone("tp", changed); agreement.CodeOf(err) != agreement.CodeBadSignature {
 			t.Errorf("taken: %v", err)
 		}
+	}
+}
+
+// TestPurgedContentIsNotFound: with the data of a record goes what the index
+// says of it, as soon as no other sealing is left.
+func TestPurgedContentIsNotFound(t *testing.T) {
+	n := bare(t)
+	x, err := index.Open(filepath.Join(t.TempDir(), "index"), nil, n.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close() //nolint:errcheck // of a test
+	n.index = x
+	var ids []agreement.Hash
+	for _, owner := range []string{agreement.ID{1}.String(), agreement.ID{2}.String()} {
+		ref, err := n.seal(t.Context(), []byte("data"), "application/json", owner, []string{n.ring.Address()}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, agreement.Hash(ref.ObjectId))
+	}
+	records := []store.Record{
+		{Name: "loan", Content: sha256.Sum256([]byte("data")), Index: map[string]string{"borrower": "Ann"}},
+		{Name: "other", Content: agreement.Hash{1}, Index: map[string]string{"borrower": "Anna"}},
+	}
+	err = n.store.PutRecords(t.Context(), records)
+	for _, r := range records {
+		err = errors.Join(err, n.index.Put(t.Context(), []index.Entry{entryOf(r)}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{2, 2, 1} {
+		if err := n.forgetErased(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		found, err := n.index.Search(t.Context(), "borrower:ann*", 0)
+		if err != nil || len(found) != want {
+			t.Fatalf("%d are found, not %d: %v", len(found), want, err)
+		}
+		for _, id := range ids[:min(1, len(ids))] {
+			if err := n.store.Purge(t.Context(), id, nil); err != nil {
+				t.Fatal(err)
+			}
+			ids = ids[1:]
+		}
+	}
+	if r, err := n.store.Record(agreement.UUID{}, "loan"); err != nil || r.Index != nil {
+		t.Errorf("the record still is %+v, %v", r, err)
 	}
 }

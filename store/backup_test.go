@@ -54,6 +54,9 @@ func (d *driver) backup(r *rapid.T) {
 	if d.objects.stale > 0 {
 		d.verify(r) // as restoring does
 	}
+	if unindexed(r, d.s) > 0 {
+		d.verify(r)
+	}
 	if len(c.parts) > 0 && rapid.IntRange(0, 3).Draw(r, "full") == 0 {
 		*c = chain{restored: c.restored}
 	}

@@ -42,10 +42,7 @@ func (s *Store) compactWhenDue(ctx context.Context, now time.Time) error {
 }
 
 // notePurge notes that the files still have bytes that were purged.
-func (w *writer) notePurge(o Object, found condition) error {
-	if found != undescribed && o.large() {
-		return nil
-	}
+func (w *writer) notePurge() error {
 	noted, err := w.has(purgedKey())
 	if err == nil && !noted {
 		w.set(purgedKey(), encodeTime(time.Now()))
@@ -320,21 +317,24 @@ func (s *Store) flush(ctx context.Context) error {
 	return s.awaitRemoval(ctx, slices.DeleteFunc(before.logs, func(name string) bool { return filepath.Ext(name) != memoryExt }))
 }
 
-// deletedBefore finds payloads that are left in a version that was deleted up
+// deletedBefore finds payloads and index fields that are left in a version that was deleted up
 // to then, the first of them. One is where a reader may still need it, or did.
 func (s *Store) deletedBefore(ctx context.Context, upto uint64) (left [][]byte, err error) {
 	o := badger.DefaultIteratorOptions
-	o.Prefix, o.PrefetchValues, o.AllVersions = []byte{prefixPayload}, false, true
+	o.PrefetchValues, o.AllVersions = false, true
 	var last []byte
 	var newer uint64 // version of the key's last item
-	err = s.view(func(txn *badger.Txn) error {
-		return scanWith(txn, o, nil, func(k []byte, r row) (bool, error) {
-			if string(k) == string(last) && newer <= upto {
-				left = append(left, bytes.Clone(k))
-			}
-			last, newer = append(last[:0], k...), r.item.Version()
-			return len(left) < maxBatchEntries, ctx.Err()
-		})
+	err = s.view(func(txn *badger.Txn) (err error) {
+		for _, o.Prefix = range [][]byte{{prefixPayload}, {prefixIndexed}} {
+			err = errors.Join(err, scanWith(txn, o, nil, func(k []byte, r row) (bool, error) {
+				if string(k) == string(last) && newer <= upto {
+					left = append(left, bytes.Clone(k))
+				}
+				last, newer = append(last[:0], k...), r.item.Version()
+				return len(left) < maxBatchEntries, ctx.Err()
+			}))
+		}
+		return err
 	})
 	if err != nil {
 		return nil, storeError("looking for what was deleted", err)

@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,17 +87,35 @@ func wantPurgedSince(t *testing.T, s *Store, want bool) {
 	}
 }
 
-// TestCompact purges objects, and looks into the files for their bytes.
+// indexSome puts records of objects, with index fields, and returns the texts
+// in them.
+func indexSome(t *testing.T, s *Store, objects []Object) (texts [][]byte) {
+	t.Helper()
+	for i, o := range objects {
+		text := rand.Text() + rand.Text() + rand.Text()
+		r := Record{Name: fmt.Sprint(i), Agreement: agreement.NewUUID(), Content: o.ContentHash, Index: map[string]string{"borrower": text}}
+		if err := s.PutRecords(t.Context(), []Record{r}); err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, []byte(text))
+	}
+	return texts
+}
+
+// TestCompact purges objects, and looks into the files for their bytes, and for
+// what records say of them.
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := plain(t, dir)
 	wantPurgedSince(t, s, false)
-	_, stay := putSmall(t, s, 20)
+	kept, stay := putSmall(t, s, 20)
+	stay = append(stay, indexSome(t, s, kept)...)
 	for round := range 2 {
 		gone, bytesGone := putSmall(t, s, 20)
-		_, more := putSmall(t, s, 5)
-		stay = append(stay, more...)
+		bytesGone = append(bytesGone, indexSome(t, s, gone)...)
+		also, more := putSmall(t, s, 5)
+		kept, stay = append(kept, also...), append(stay, more...)
 		if round == 1 {
 			if err := s.flush(t.Context()); err != nil { // some are in tables already
 				t.Fatal(err)
@@ -103,15 +123,15 @@ func TestCompact(t *testing.T) {
 		}
 		purgeAll(t, s, gone)
 		wantPurgedSince(t, s, true)
-		if n := inFiles(t, dir, bytesGone); n != len(gone) {
-			t.Errorf("the files have %d of %d payloads right after the purge, so this test sees nothing", n, len(gone))
+		if n := inFiles(t, dir, bytesGone); n != len(bytesGone) {
+			t.Errorf("the files have %d of %d payloads and texts right after the purge, so this test sees nothing", n, len(bytesGone))
 		}
 		c, err := s.Compact(t.Context())
 		if err != nil || c.After >= c.Before {
 			t.Errorf("%+v, %v", c, err)
 		}
 		if n := inFiles(t, dir, bytesGone); n != 0 {
-			t.Errorf("the files still have %d of %d payloads", n, len(gone))
+			t.Errorf("the files still have %d of %d payloads and texts", n, len(bytesGone))
 		}
 		if n := inFiles(t, dir, stay); n != len(stay) {
 			t.Errorf("the files have %d of %d payloads that weren't purged", n, len(stay))
@@ -121,7 +141,7 @@ func TestCompact(t *testing.T) {
 	if n := len(rows(t, s, prefixFiller)); n != 0 {
 		t.Errorf("%d fillers are left", n)
 	}
-	if v, err := s.Verify(t.Context(), nil); err != nil || v.Objects != int64(len(stay)) || v.Damaged+v.Mended+v.Strays != 0 {
+	if v, err := s.Verify(t.Context(), nil); err != nil || v.Objects != int64(len(kept)) || v.Damaged+v.Mended+v.Strays != 0 {
 		t.Errorf("verified %+v, %v", v, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // formatVersion is the format of the whole store, under formatKey.
-const formatVersion = 3
+const formatVersion = 4
 
 // MaxName is the longest name that is part of a key: of a record, a blob, a
 // phase, a cursor or an address, in bytes.
@@ -36,6 +36,8 @@ const (
 	prefixKeptExpiry = 'x' // expiry, mailbox
 	prefixRecord     = 'r' // scope, name, height, agreement id
 	prefixCurrent    = 'c' // scope, name
+	prefixIndexed    = 'I' // content hash, scope, name, height, agreement id
+	prefixErased     = 'J' // scope, name
 	prefixContract   = 't' // contract hash
 	prefixVetting    = 'w' // contract hash
 	prefixCursor     = 'u' // name
@@ -138,6 +140,36 @@ func recordKey(scope agreement.UUID, name string, height int64, id agreement.ID)
 
 func currentKey(scope agreement.UUID, name string) []byte {
 	return key(prefixCurrent, scope[:], []byte(name))
+}
+
+// indexedKey is where a record's index fields are: with its content, not with
+// the record.
+func indexedKey(r Record) []byte {
+	return append(indexedOf(r.Content), recordKey(r.Scope, r.Name, r.Height, r.Agreement)[1:]...)
+}
+
+func indexedOf(content agreement.Hash) []byte { return key(prefixIndexed, content[:]) }
+
+// splitIndexedKey reads a key of index fields.
+func splitIndexedKey(k []byte) (content agreement.Hash, scope agreement.UUID, name string, err error) {
+	const head, tail = 1 + len(content) + len(scope) + 1, 8 + len(agreement.ID{})
+	if len(k) <= head+tail || len(k) != head+int(k[head-1])+tail {
+		return content, scope, "", damaged("the key of index fields has %d bytes", len(k))
+	}
+	copy(scope[:], k[1+len(content):])
+	return agreement.Hash(k[1 : 1+len(content)]), scope, string(k[head : len(k)-tail]), nil
+}
+
+func erasedKey(scope agreement.UUID, name string) []byte {
+	return key(prefixErased, scope[:], []byte(name))
+}
+
+// splitNamedKey reads a key of a scope and a name.
+func splitNamedKey(k []byte) (scope agreement.UUID, name string, err error) {
+	if len(k) <= 1+len(scope) {
+		return scope, "", damaged("the key of a record has %d bytes", len(k))
+	}
+	return agreement.UUID(k[1 : 1+len(scope)]), string(k[1+len(scope):]), nil
 }
 
 func referenceKey(id agreement.Hash, name string) []byte {

@@ -96,6 +96,8 @@ func (c *comparison) row(key []byte, r row) error {
 	switch key[0] {
 	case prefixContent:
 		return c.listed(bytes.Clone(key))
+	case prefixIndexed:
+		return c.indexed(bytes.Clone(key))
 	case prefixReference:
 		return c.reference(key, r)
 	case prefixHeld:
@@ -186,6 +188,20 @@ func (c *comparison) listed(key []byte) error {
 		o, found, err := findIn(txn, id)
 		return found == absent || found != undescribed && !bytes.Equal(contentKey(o.ContentHash, id), key), err
 	})
+}
+
+// indexed: what records say of a content goes with its last sealing. An object
+// whose description is damaged doesn't tell of which content it was.
+func (c *comparison) indexed(key []byte) error {
+	content, _, _, err := splitIndexedKey(key)
+	if err != nil {
+		return err
+	}
+	return c.fix(func(txn *badger.Txn) (gone bool, err error) {
+		gone, err = hasIn(txn, key)
+		err = errors.Join(err, scan(txn, contentOf(content), nil, func([]byte, row) (bool, error) { gone = false; return false, nil }))
+		return gone, err
+	}, func(w *writer) { _ = w.erase(key, time.Now()) }) // the key was read
 }
 
 // reference: what is referred to is there, and each reference is found by its

@@ -51,7 +51,7 @@ type model struct {
 	inbox   map[agreement.Hash][]byte
 	used    map[agreement.Hash]bool
 	events  []Event
-	records map[string][]Record
+	records map[string][]modelRecord
 	cursors map[string]uint64
 }
 
@@ -59,7 +59,7 @@ func newModel() *model {
 	return &model{
 		states: map[agreement.ID]saved{}, blobs: map[agreement.ID]map[string][]byte{}, effects: map[agreement.ID]map[uint64]Effect{},
 		nextSeq: map[agreement.ID]uint64{}, inbox: map[agreement.Hash][]byte{}, used: map[agreement.Hash]bool{},
-		records: map[string][]Record{}, cursors: map[string]uint64{},
+		records: map[string][]modelRecord{}, cursors: map[string]uint64{},
 	}
 }
 
@@ -143,7 +143,7 @@ func TestModel(t *testing.T) {
 		defer func() { _ = d.s.Close() }()
 		r.Repeat(map[string]func(*rapid.T){
 			"commit": d.commit, "again": d.commit, "put mail": d.putMail, "drop mail": d.dropMail, "effect": d.effect,
-			"record": d.record, "cursor": d.cursor, "reopen": d.reopen, "": d.compare,
+			"record": d.record, "forget erased": d.forgetErased, "cursor": d.cursor, "reopen": d.reopen, "": d.compare,
 			"put object": d.putObject, "draft": d.keepDraft, "grant": d.grant, "reference": d.reference, "collect": d.collectAt,
 			"purge": d.purge, "damage": d.damage, "verify": d.verify, "backup": d.backup, "restore": d.restore,
 			"revoke": d.revoke, "crash": d.crash, "compact": d.compact,
@@ -237,26 +237,6 @@ func (d *driver) effect(r *rapid.T) {
 	}
 	if err := d.s.UpdateEffect(context.Background(), e); !same(err, want) {
 		r.Fatalf("update effect: %v, not %v", err, want)
-	}
-}
-
-func (d *driver) record(r *rapid.T) {
-	batch := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) Record {
-		return Record{
-			Scope: agreement.UUID{small(r, "scope", 2)}, Name: rapid.SampledFrom([]string{"a", "ab"}).Draw(r, "name"),
-			Agreement: agreement.ID{small(r, "agreement", 200)}, Height: int64(small(r, "height", 9)), Hash: "h",
-			BlockTime: time.Unix(1, 0).UTC(), Index: map[string]string{"f": "v"},
-		}
-	}), 1, 3).Draw(r, "records")
-	if err := d.s.PutRecords(context.Background(), batch); err != nil {
-		r.Fatal(err)
-	}
-	for _, rec := range batch {
-		k := fmt.Sprint(rec.Scope, rec.Name)
-		is := func(o Record) bool { return o.Height == rec.Height && o.Agreement == rec.Agreement }
-		if !slices.ContainsFunc(d.m.records[k], is) {
-			d.m.records[k] = append(d.m.records[k], rec)
-		}
 	}
 }
 
@@ -361,35 +341,5 @@ func (d *driver) compareLists(r *rapid.T) {
 	}
 	if n != 0 {
 		r.Fatalf("the open agreements are off by %d", n)
-	}
-}
-
-func (d *driver) compareRecords(r *rapid.T) {
-	current := 0
-	for _, all := range d.m.records {
-		newest := all[0]
-		for _, rec := range all {
-			if rec.Height >= newest.Height {
-				newest = rec
-			}
-		}
-		got, err := d.s.Record(newest.Scope, newest.Name)
-		if err != nil || !reflect.DeepEqual(got, newest) {
-			r.Fatalf("the current record is %+v, not %+v: %v", got, newest, err)
-		}
-		history, err := d.s.RecordHistory(newest.Scope, newest.Name)
-		if err != nil || len(history) != len(all) || !slices.IsSortedFunc(history, func(a, b Record) int { return int(b.Height - a.Height) }) {
-			r.Fatalf("the history is %+v, %v", history, err)
-		}
-		current++
-	}
-	for rec, err := range d.s.Records() {
-		if err != nil || d.m.records[fmt.Sprint(rec.Scope, rec.Name)] == nil {
-			r.Fatal(rec, err)
-		}
-		current--
-	}
-	if current != 0 {
-		r.Fatalf("the records are off by %d", current)
 	}
 }

@@ -96,6 +96,7 @@ func (d *driver) verify(r *rapid.T) {
 		}
 	}
 	seen := map[agreement.Hash]bool{}
+	d.objects.stale += unindexed(r, d.s)
 	got, err := d.s.Verify(context.Background(), func(o Object, err error) {
 		m := d.objects.objects[o.ID]
 		if m == nil || m.bad != (err != nil) || seen[o.ID] {

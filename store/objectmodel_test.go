@@ -37,11 +37,16 @@ type objectModel struct {
 	// stale counts entries of content that are wrong: those of objects whose
 	// description couldn't be read when they went.
 	stale int64
+
+	purges    int                    // what follows counts in them
+	erased    map[agreement.Hash]int // contents whose last sealing went, and when that was
+	unsure    map[agreement.Hash]bool
+	forgotten int // when all that was erased was forgotten
 }
 
 func newObjectModel() *objectModel {
 	now := time.Now()
-	return &objectModel{objects: map[agreement.Hash]*modelObject{}, stones: map[agreement.Hash]string{}, base: now, now: now}
+	return &objectModel{objects: map[agreement.Hash]*modelObject{}, stones: map[agreement.Hash]string{}, erased: map[agreement.Hash]int{}, unsure: map[agreement.Hash]bool{}, base: now, now: now}
 }
 
 func (m *objectModel) ids() []agreement.Hash {
@@ -102,12 +107,18 @@ func (m *objectModel) purge(o *modelObject, stone string) {
 	if o.undescribed {
 		m.stale++
 	}
+	m.purges++
+	if m.sealings(o.ContentHash) == 0 {
+		m.erased[o.ContentHash] = m.purges
+		m.unsure[o.ContentHash] = m.unsure[o.ContentHash] || m.stale > 0
+	}
 }
 
 // kept notes that an object was put.
 func (m *objectModel) kept(o *modelObject, by string, until time.Time) {
 	if was, ok := m.objects[o.ID]; ok {
 		if was.undescribed {
+			m.unsure[was.ContentHash] = true
 			was.Object = o.Object
 			m.stale++
 		}

@@ -53,7 +53,7 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	defer s.puts.leave(id)
 	left, marked := true, false
 	for left && err == nil {
-		err = s.updateFreeing(ctx, 10+3*releasePage, func(w *writer) error {
+		err = s.updateFreeing(ctx, 10+5*releasePage, func(w *writer) error {
 			ok, err := may(w)
 			if left = ok; err != nil || !ok {
 				return err
@@ -72,9 +72,9 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	return nil
 }
 
-// purge stages the end of an object: of some of its references while there are
-// many left, and then of all. A payload in the home is marked for removal,
-// which comes after.
+// purge stages the end of an object: of some of its references, or of what
+// records say of its content, while there are many left, and then of all. A
+// payload in the home is marked for removal, which comes after.
 func (w *writer) purge(id agreement.Hash, tombstone []byte) (left, marked bool, err error) {
 	o, found, err := findIn(w.txn, id)
 	if err != nil || found == absent {
@@ -95,6 +95,20 @@ func (w *writer) purge(id agreement.Hash, tombstone []byte) (left, marked bool, 
 	if len(refs) == releasePage {
 		return true, false, nil
 	}
+	erased := 0
+	if found != undescribed {
+		if erased, err = w.eraseIndexed(id, o, time.Now()); err != nil {
+			return false, false, err
+		}
+	}
+	if found == undescribed || !o.large() || erased > 0 {
+		if err := w.notePurge(); err != nil {
+			return false, false, err
+		}
+	}
+	if erased == releasePage {
+		return true, false, nil
+	}
 	w.mem.totals.objects--
 	w.mem.totals.bytes -= o.SealedSize // of one that isn't described, Verify takes it off
 	for _, k := range [][]byte{objectKey(id), leavesKey(id), payloadKey(id), quarantineKey(id), unheldKey(id)} {
@@ -109,7 +123,7 @@ func (w *writer) purge(id agreement.Hash, tombstone []byte) (left, marked bool, 
 	if tombstone != nil {
 		w.set(tombstoneKey(id), tombstone)
 	}
-	return false, marked, w.notePurge(o, found)
+	return false, marked, nil
 }
 
 // removePayload removes what a purge has marked. While a backup is made, which

@@ -34,7 +34,7 @@ type Record struct {
 	Height    int64
 	BlockTime time.Time
 	TxHash    string
-	Index     map[string]string // field to the text of its value
+	Index     map[string]string // field to the text of its value; goes with the last sealing of Content
 }
 
 func (v Record) check() error {
@@ -68,9 +68,12 @@ func (s *Store) PutRecords(ctx context.Context, records []Record) error {
 		}
 		values[i] = r.encode()
 		size += int64(len(values[i]))
+		for field, value := range r.Index {
+			size += int64(len(field) + len(value))
+		}
 	}
 	// A batch's staged writes aren't visible to its own reads.
-	err := s.update(ctx, 2*len(records), size, func(w *writer) error {
+	err := s.update(ctx, 3*len(records), size, func(w *writer) error {
 		newest := map[string]current{}
 		for i, r := range records {
 			if err := putRecord(w, r, values[i], newest); err != nil {
@@ -93,6 +96,9 @@ func putRecord(w *writer, r Record, value []byte, newest map[string]current) err
 		return storeError("reading a record", err)
 	}
 	w.set(k, value)
+	if len(r.Index) > 0 {
+		w.set(indexedKey(r), encodeFields(r.Index))
+	}
 	if there {
 		return nil
 	}
@@ -132,7 +138,20 @@ func currentRecord(txn *badger.Txn, scope agreement.UUID, name string) (r Record
 		return r, err
 	}
 	err = getValue(txn, recordKey(scope, name, c.height, c.agreement), func(b []byte) (err error) { r, err = decodeRecord(b); return err })
-	return r, err
+	if err != nil {
+		return r, err
+	}
+	return r, r.readIndex(txn)
+}
+
+// readIndex reads the fields that are kept with the record's content, if they
+// still are.
+func (v *Record) readIndex(txn *badger.Txn) error {
+	err := getValue(txn, indexedKey(*v), func(b []byte) (err error) { v.Index, err = decodeFields(b); return err })
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil
+	}
+	return err
 }
 
 // RecordHistory returns all versions, at most MaxPage, the greatest height
@@ -147,6 +166,9 @@ func (s *Store) RecordHistory(scope agreement.UUID, name string) ([]Record, erro
 		return scan(txn, recordsOf(scope, name), nil, func(_ []byte, item row) (bool, error) {
 			var r Record
 			err := item.value(func(b []byte) (err error) { r, err = decodeRecord(b); return err })
+			if err == nil {
+				err = r.readIndex(txn)
+			}
 			all = append(all, r)
 			return len(all) < MaxPage, err
 		})
@@ -192,11 +214,11 @@ func (s *Store) recordsAfter(after []byte) (page []Record, last []byte, err erro
 			if bytes.Equal(k, after) {
 				return true, nil
 			}
-			const head = 1 + len(agreement.UUID{})
-			if len(k) <= head {
-				return false, errDecode
+			scope, name, err := splitNamedKey(k)
+			if err != nil {
+				return false, err
 			}
-			r, err := currentRecord(txn, agreement.UUID(k[1:head]), string(k[head:]))
+			r, err := currentRecord(txn, scope, name)
 			if err != nil {
 				return false, err
 			}

@@ -172,7 +172,6 @@ func (v Record) encode() []byte {
 	e.int(v.Height)
 	e.time(v.BlockTime)
 	e.string(v.TxHash)
-	e.dict(v.Index)
 	return e.b
 }
 
@@ -187,8 +186,20 @@ func decodeRecord(b []byte) (Record, error) {
 	d.fixed(v.Content[:])
 	d.fixed(v.Object[:])
 	v.MediaType, v.Height = d.string(), d.int()
-	v.BlockTime, v.TxHash, v.Index = d.time(), d.string(), d.dict()
+	v.BlockTime, v.TxHash = d.time(), d.string()
 	return v, d.done()
+}
+
+func encodeFields(fields map[string]string) []byte {
+	e := newEncoder(128)
+	e.dict(fields)
+	return e.b
+}
+
+func decodeFields(b []byte) (map[string]string, error) {
+	d := newDecoder(b)
+	fields := d.dict()
+	return fields, d.done()
 }
 
 // current says which record of a name is the newest.

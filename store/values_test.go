@@ -26,7 +26,8 @@ var codecs = []struct {
 	{"kept", wrap(decodeKept), func(v any) []byte { return v.(kept).encode() }, kept{[tagSize]byte{1}, agreement.Hash{2}, 3, 4, 5}},
 	{"record", wrap(decodeRecord), func(v any) []byte { return v.(Record).encode() }, Record{
 		Scope: agreement.UUID{1}, Name: "loan", Agreement: agreement.ID{2}, Contract: agreement.Hash{3}, Hash: "h", Salt: []byte{4}, Content: agreement.Hash{5},
-		Object: agreement.Hash{6}, MediaType: "application/json", Height: 7, BlockTime: time.Unix(8, 9).UTC(), TxHash: "AB", Index: map[string]string{"b": "1", "a": "2"}}},
+		Object: agreement.Hash{6}, MediaType: "application/json", Height: 7, BlockTime: time.Unix(8, 9).UTC(), TxHash: "AB"}},
+	{"index fields", wrap(decodeFields), func(v any) []byte { return encodeFields(v.(map[string]string)) }, map[string]string{"b": "1", "a": "2"}},
 	{"current", wrap(decodeCurrent), func(v any) []byte { return v.(current).encode() }, current{9, agreement.ID{1}}},
 	{"contract", wrap(decodeContract), func(v any) []byte { return v.(Contract).encode() }, Contract{
 		Hash: agreement.Hash{1}, Module: agreement.Hash{2}, Name: "loan", Version: "1", Manifest: []byte("{}"), Size: 3, Added: time.Time{}}},
@@ -104,7 +105,8 @@ func FuzzDecode(f *testing.F) {
 func FuzzKeys(f *testing.F) {
 	id := agreement.Hash{1}
 	for _, k := range [][]byte{
-		effectKey(agreement.ID{1}, 2), keptExpiryKey(3, id[:]), expiryKey(time.Unix(4, 0), id, "n"), referenceKey(id, "n"), heldKey("n", id), {},
+		effectKey(agreement.ID{1}, 2), keptExpiryKey(3, id[:]), expiryKey(time.Unix(4, 0), id, "n"), referenceKey(id, "n"), heldKey("n", id),
+		indexedKey(Record{Content: id, Name: "n", Height: 5}), erasedKey(agreement.UUID{6}, "n"), {},
 	} {
 		f.Add(k)
 	}
@@ -125,6 +127,13 @@ func FuzzKeys(f *testing.F) {
 		same("reference", referenceKey(id, name), err)
 		name, id, err = splitHeldKey(k)
 		same("held key", key(prefixHeld, named(name), id[:]), err)
+		scope, name, err := splitNamedKey(k)
+		same("record's name", erasedKey(scope, name), err)
+		if content, scope, name, err := splitIndexedKey(k); err == nil {
+			height, _ := lastNumber(k[:len(k)-len(agreement.ID{})])
+			id, err := lastUUID(k)
+			same("index fields", indexedKey(Record{Content: content, Scope: scope, Name: name, Height: int64(height), Agreement: id}), err)
+		}
 		at, id, name, err := splitExpiryKey(k)
 		same("expiry", key(prefixExpiry, number64(at), id[:], []byte(name)), err)
 	})
