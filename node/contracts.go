@@ -170,7 +170,7 @@ func (n *Node) publish(ctx context.Context, module []byte) (store.Contract, stri
 	if err != nil {
 		return store.Contract{}, "", err
 	}
-	row := storedContract(c, int64(len(module)))
+	row := storedContract(c)
 	if err := n.store.PutContract(ctx, row); err != nil {
 		return store.Contract{}, "", err
 	}
@@ -181,10 +181,10 @@ const mediaWasm = "application/wasm"
 
 func contractOwner(h agreement.Hash) string { return refContract + h.String() }
 
-func storedContract(c *exec.Contract, size int64) store.Contract {
+func storedContract(c *exec.Contract) store.Contract {
 	return store.Contract{
 		Hash: c.Hash, Module: c.ModuleHash, Name: c.Manifest.Name, Version: c.Manifest.Version,
-		Manifest: c.ManifestJSON, Size: size, Added: time.Now(),
+		Manifest: c.ManifestJSON, Size: c.Size, Added: time.Now(),
 	}
 }
 

@@ -117,7 +117,7 @@ func (n *Node) contractByHash(ctx context.Context, hash agreement.Hash) (store.C
 	for _, t := range proposed {
 		c, err := n.proposedContract(ctx, &t)
 		if err == nil {
-			row := storedContract(c, c.Size)
+			row := storedContract(c)
 			return row, n.store.PutContract(ctx, row)
 		}
 		failures = append(failures, fmt.Errorf("%s, which %s proposed with it: %w", t.id, t.Proposer, err))
@@ -232,7 +232,7 @@ func (n *Node) contractOf(ctx context.Context, from string, hash agreement.Hash)
 	}
 	r.mediaType = mediaWasm
 	err = n.takeIn(ctx, r, resp.Header, bytes.NewReader(payload), contractOwner(hash), []string{n.ring.Address(), from})
-	return storedContract(c, int64(len(wasm))), err
+	return storedContract(c), err
 }
 
 // OpenContract serves the module of a contract that this affiliate has vetted

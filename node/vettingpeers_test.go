@@ -144,7 +144,7 @@ func (n *Node) takes(t *testing.T, wasm []byte, audience ...string) store.Contra
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := storedContract(c, int64(len(wasm)))
+	row := storedContract(c)
 	if _, err = n.seal(t.Context(), wasm, mediaWasm, contractOwner(c.Hash), audience, nil); err == nil {
 		err = n.store.PutContract(t.Context(), row)
 	}
@@ -268,8 +268,15 @@ func (net *network) vetsWhatWasProposed(t *testing.T, module []byte) {
 			t.Error("loaded without a consent")
 		}
 	}
+	owner := contractOwner(contract.Hash)
+	if !net.kept(1, payment.Module, lie.String()) || net.kept(1, payment.Module, owner) {
+		t.Error("a module that was only proposed doesn't go with the agreement")
+	}
 	if _, err := party.vet(t.Context(), contract.Hash, ""); agreement.CodeOf(err) != agreement.CodeUnknownContract {
 		t.Fatalf("vetted by a module that isn't it: %v", err)
+	}
+	if net.kept(1, payment.Module, owner) {
+		t.Error("a module that isn't the contract's is kept for it")
 	}
 	net.tamper = nil
 	id := net.propose(0, req)
@@ -278,10 +285,28 @@ func (net *network) vetsWhatWasProposed(t *testing.T, module []byte) {
 	if err != nil || c.Module != contract.Module {
 		t.Fatalf("vetted: %v, %v", c.Module, err)
 	}
+	if !net.kept(1, contract.Module, owner) {
+		t.Error("the module isn't kept for the contract")
+	}
 	if s := net.settled(id); s[0].Phase != agreement.Complete || s[1].Phase != agreement.Complete {
 		t.Errorf("%s %s", s[0].Phase, s[1].Phase)
 	}
 	if s := net.settled(lie); s[1].Code != agreement.CodeBadModule {
 		t.Errorf("the lie: %s %s", s[1].Code, s[1].Message)
 	}
+}
+
+// kept reports whether a content is kept for an owner.
+func (net *network) kept(node int, content agreement.Hash, owner string) bool {
+	net.t.Helper()
+	objects, err := net.nodes[node].store.ObjectsByContent(content)
+	net.must(err)
+	for _, o := range objects {
+		refs, err := net.nodes[node].store.References(o.ID)
+		net.must(err)
+		if slices.ContainsFunc(refs, func(r store.Reference) bool { return r.Name == owner }) {
+			return true
+		}
+	}
+	return false
 }
