@@ -263,21 +263,24 @@ func (n *Node) mayRevoke(o store.Object, address string) error {
 // sealWithout replaces an object by one that the others can open. It can be
 // done again after a crash at any moment.
 func (n *Node) sealWithout(ctx context.Context, o store.Object, address string) error {
+	const why = "sealed anew, for fewer readers"
 	refs, err := n.store.References(o.ID)
 	if err != nil {
 		return err
 	}
-	if len(refs) > 0 {
-		id, err := n.replacement(ctx, o, address, refs)
-		if err != nil {
-			return err
-		}
-		if err := n.moveReferences(ctx, refs, id); err != nil {
-			return err
-		}
-		n.log.Info("a content is sealed anew, for fewer readers", "content", o.ContentHash, "object", id, "instead_of", o.ID, "without", address)
+	if len(refs) == 0 {
+		return n.purge(ctx, o, why)
 	}
-	return n.purge(ctx, o, "sealed anew, for fewer readers")
+	id, err := n.replacement(ctx, o, address, refs)
+	if err != nil {
+		return err
+	}
+	stone, err := n.tombstone(o, why, time.Now())
+	if err != nil {
+		return err
+	}
+	n.log.Info("a content is sealed anew, for fewer readers", "content", o.ContentHash, "object", id, "instead_of", o.ID, "without", address)
+	return n.store.Replace(ctx, o.ID, id, stone)
 }
 
 // replacement is an object of the same content for all readers but one.

@@ -37,32 +37,17 @@ func (n *Node) replaceFromHere(ctx context.Context, o store.Object) (bool, error
 	return false, nil
 }
 
-// replaceBy moves what keeps a damaged object to another one of its content.
+// replaceBy puts another sealing of its content in a damaged object's place.
 func (n *Node) replaceBy(ctx context.Context, o store.Object, id agreement.Hash) error {
-	for range 2 { // what came meanwhile, too
-		refs, err := n.store.References(o.ID)
-		if err == nil {
-			err = n.moveReferences(ctx, refs, id)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	if _, err := n.store.Object(o.ID); err == nil {
 		return nil // somebody has put it again: there are two now
 	}
 	n.log.Info("a damaged object is replaced by another one of its content", "content", o.ContentHash, "object", id, "instead_of", o.ID)
-	return n.purge(ctx, o, "damaged, and replaced by another sealing of its content")
-}
-
-// moveReferences has an object kept by what keeps another one.
-func (n *Node) moveReferences(ctx context.Context, refs []store.Reference, to agreement.Hash) error {
-	for _, r := range refs {
-		if err := n.store.Hold(ctx, to, r.Name, r.Until); err != nil {
-			return err
-		}
+	stone, err := n.tombstone(o, "damaged, and replaced by another sealing of its content", time.Now())
+	if err != nil {
+		return err
 	}
-	return nil
+	return n.store.Replace(ctx, o.ID, id, stone)
 }
 
 // refRepair keeps what was fetched for a repair until it is sealed anew.
@@ -98,7 +83,7 @@ func (n *Node) fetchOther(ctx context.Context, from string, o store.Object) erro
 		if err := n.fetch(ctx, from, r, refs[0].Name, o.Audience); err != nil {
 			return err
 		}
-		return n.moveReferences(ctx, refs, o.ID)
+		return n.store.Hold(ctx, o.ID, refs[0].Name, refs[0].Until) // as it was
 	}
 	if err := n.fetch(ctx, from, r, refRepair, []string{n.ring.Address()}); err != nil {
 		return err

@@ -209,15 +209,21 @@ func (d *driver) revoke(r *rapid.T) {
 	if err := d.s.PutObject(context.Background(), fresh.Object, bytes.NewReader(fresh.payload)); err != nil {
 		r.Fatal(err)
 	}
-	d.objects.kept(fresh, fresh.Owner, time.Time{})
-	for _, name := range names {
-		if err := d.s.Hold(context.Background(), fresh.ID, name, o.refs[name]); err != nil {
-			r.Fatal(err)
-		}
-		d.objects.hold(fresh, name, o.refs[name])
-	}
-	if err := d.s.Purge(context.Background(), o.ID, []byte("revoked")); err != nil {
+	until := d.objects.until(r)
+	if err := d.s.Hold(context.Background(), fresh.ID, fresh.Owner, until); err != nil {
 		r.Fatal(err)
+	}
+	d.objects.kept(fresh, fresh.Owner, until)
+	if err := d.s.Replace(context.Background(), o.ID, agreement.Hash{9}, nil); !errors.Is(err, agreement.ErrNotFound) {
+		r.Fatalf("replaced by what isn't there: %v", err)
+	}
+	if err := d.s.Replace(context.Background(), o.ID, fresh.ID, []byte("revoked")); err != nil {
+		r.Fatal(err)
+	}
+	for _, name := range names {
+		if until, twice := fresh.refs[name]; !twice || !until.IsZero() && (o.refs[name].IsZero() || o.refs[name].After(until)) {
+			d.objects.hold(fresh, name, o.refs[name])
+		}
 	}
 	d.objects.purge(o, "revoked")
 }

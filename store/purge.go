@@ -22,6 +22,49 @@ func (s *Store) Purge(ctx context.Context, id agreement.Hash, tombstone []byte) 
 	return s.purge(ctx, id, tombstone, func(*writer) (bool, error) { return true, nil })
 }
 
+// Replace purges an object in favour of another sealing of its content, to which
+// its references go over; of two with one name the longer one stays. What is
+// held or released meanwhile, it is at the one or at the other. Where the other
+// one isn't there either, nothing changes: agreement.ErrNotFound.
+func (s *Store) Replace(ctx context.Context, id, by agreement.Hash, tombstone []byte) error {
+	if id == by {
+		return agreement.Errorf(agreement.CodeInternal, "object %s can't replace itself", id)
+	}
+	return s.purge(ctx, id, tombstone, func(w *writer) (bool, error) {
+		there, err := w.has(objectKey(by))
+		if err == nil && !there {
+			err = notFound("object %s", by)
+		}
+		if err != nil {
+			return false, err
+		}
+		return true, w.takeOver(id, by)
+	})
+}
+
+// takeOver stages what purge takes from an object at the same time: some of its
+// references, for another one.
+func (w *writer) takeOver(id, by agreement.Hash) error {
+	refs, err := referencesIn(w.txn, id, releasePage)
+	if err != nil {
+		return err
+	}
+	for _, r := range refs {
+		var until time.Time
+		err := w.get(referenceKey(by, r.Name), func(b []byte) (err error) { until, err = decodeTime(b); return err })
+		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) && !errors.Is(err, errDecode) {
+			return storeError("reading a reference", err)
+		}
+		if err == nil && (until.IsZero() || !r.Until.IsZero() && until.After(r.Until)) {
+			continue
+		}
+		if err := w.hold(by, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // purgeUnheld purges an object if nothing has kept it since that time.
 func (s *Store) purgeUnheld(ctx context.Context, id agreement.Hash, tombstone []byte, before time.Time) error {
 	return s.purge(ctx, id, tombstone, func(w *writer) (bool, error) { return w.unheldSince(id, before) })
@@ -53,7 +96,7 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	defer s.puts.leave(id)
 	left, marked := true, false
 	for left && err == nil {
-		err = s.updateFreeing(ctx, 10+5*releasePage, func(w *writer) error {
+		err = s.updateFreeing(ctx, 10+11*releasePage, func(w *writer) error {
 			ok, err := may(w)
 			if left = ok; err != nil || !ok {
 				return err

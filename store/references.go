@@ -155,7 +155,11 @@ func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agre
 		if err != nil || len(ids) == 0 {
 			return n, err
 		}
-		err = s.updateFreeing(ctx, 6*len(ids), func(w *writer) error {
+		limit := len(ids)
+		err = s.updateFreeing(ctx, 6*limit, func(w *writer) (err error) {
+			if ids, err = heldIn(w.txn, name, after, limit); err != nil { // again: an object may have been replaced
+				return err
+			}
 			for _, id := range ids {
 				if err := fn(w, id); err != nil {
 					return err
@@ -165,6 +169,9 @@ func (s *Store) eachHeld(ctx context.Context, name string, fn func(*writer, agre
 		})
 		if err != nil {
 			return n, fmt.Errorf("changing what %s keeps: %w", name, err)
+		}
+		if len(ids) == 0 {
+			continue
 		}
 		n += len(ids)
 		after = ids[len(ids)-1]
@@ -231,19 +238,25 @@ func (s *Store) heldAfter(name string, after agreement.Hash, limit int) (ids []a
 		return nil, err
 	}
 	err = s.view(func(txn *badger.Txn) error {
-		return scan(txn, heldOf(name), heldKey(name, after), func(k []byte, _ row) (bool, error) {
-			_, id, err := splitHeldKey(k)
-			if err != nil || id == after && !after.IsZero() {
-				return true, err
-			}
-			ids = append(ids, id)
-			return len(ids) != limit, nil
-		})
+		ids, err = heldIn(txn, name, after, limit)
+		return err
 	})
 	if err != nil {
 		return nil, readError(err, "what %s keeps", name)
 	}
 	return ids, nil
+}
+
+func heldIn(txn *badger.Txn, name string, after agreement.Hash, limit int) (ids []agreement.Hash, err error) {
+	err = scan(txn, heldOf(name), heldKey(name, after), func(k []byte, _ row) (bool, error) {
+		_, id, err := splitHeldKey(k)
+		if err != nil || id == after && !after.IsZero() {
+			return true, err
+		}
+		ids = append(ids, id)
+		return len(ids) != limit, nil
+	})
+	return ids, err
 }
 
 // References lists what keeps an object, at most MaxPage.
