@@ -29,6 +29,13 @@ func (r *Ring) Open(header []byte, payload io.Reader) (io.Reader, error) {
 	return opened{in}, nil
 }
 
+// Opens reports whether this affiliate can open what the header belongs to: nil,
+// or an error as of Open. The Open that follows costs less by as much.
+func (r *Ring) Opens(header []byte) error {
+	_, err := r.fileKey(header)
+	return err
+}
+
 // Unseal is Open for a payload in memory. CodeTooLarge when the content is
 // larger than limit bytes, which is checked before it is opened; else as Open.
 func (r *Ring) Unseal(header, payload []byte, limit int64) ([]byte, error) {

@@ -355,6 +355,21 @@ func (n *Node) OpenLeaves(_ context.Context, from string, id agreement.Hash) (*a
 	return &affiliatev1.FetchObjectResponse{Header: o.Header, Ref: refOf(o), Leaves: int64(len(leaves))}, io.NopCloser(bytes.NewReader(leaves)), nil
 }
 
+// HeaderFor gives the header of an object to a peer of its audience, wrapped for
+// the recipient that the peer has announced last. It isn't kept: the peer wraps
+// what it takes in for itself.
+func (n *Node) HeaderFor(_ context.Context, from string, id agreement.Hash) ([]byte, error) {
+	o, err := n.readableBy(from, id)
+	if err != nil {
+		return nil, err
+	}
+	rec, ok := n.host.Affiliate(from)
+	if !ok {
+		return nil, agreement.Errorf(agreement.CodeUnknownParty, "nothing is known here of %s", from)
+	}
+	return n.ring.Grant(o.Header, rec.Recipient)
+}
+
 // SealingOf names a sealing of a content to a peer of its audience. To
 // everybody else there is none.
 func (n *Node) SealingOf(_ context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error) {

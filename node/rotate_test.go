@@ -82,6 +82,43 @@ func takeSealed(t *testing.T, n *Node, header, payload, text []byte) agreement.H
 	return r.id
 }
 
+// TestFetchAfterARotation gets what was sealed to an identity that is forgotten.
+func TestFetchAfterARotation(t *testing.T) {
+	a := online(t)
+	b := online(t, a)
+	both := []string{a.ring.Address(), b.ring.Address()}
+	ref, err := a.seal(t.Context(), []byte("text"), "text/plain", refPut, both, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := a.store.Object(agreement.Hash(ref.ObjectId))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.carryRotation(t.Context(), time.Now().Add(DefaultOldKeys+time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.HeaderFor(t.Context(), "tp1other", agreement.Hash(ref.ObjectId)); agreement.CodeOf(err) != agreement.CodeNotFound {
+		t.Errorf("a header for others: %v", err)
+	}
+	eventually(t, "the new recipient", func() bool {
+		rec, ok := a.host.Affiliate(b.ring.Address())
+		return ok && rec.Recipient == b.ring.Recipient()
+	})
+	if err := b.obtain(t.Context(), a.ring.Address(), ref, refPut, both); err != nil {
+		t.Fatal(err)
+	}
+	if !opens(t, b, b.ring, agreement.Hash(ref.ObjectId), []byte("text")) {
+		t.Error("what was fetched isn't opened")
+	}
+	if o, err := a.store.Object(agreement.Hash(ref.ObjectId)); err != nil || !bytes.Equal(o.Header, before.Header) {
+		t.Errorf("the sealer's header has changed: %v", err)
+	}
+}
+
 // TestRotationGoesOn where it was interrupted, and begins anew for another
 // identity.
 func TestRotationGoesOn(t *testing.T) {

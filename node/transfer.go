@@ -38,7 +38,24 @@ func (n *Node) fetch(ctx context.Context, from string, r objectRef, owner string
 	peer.ready = first
 	payload := &resumed{ctx: ctx, tree: tree, peer: peer}
 	defer payload.Close()
-	return n.takeIn(ctx, r, peer.header, payload, owner, audience)
+	header, err := n.openable(ctx, from, r.id, peer.header)
+	if err != nil {
+		return err
+	}
+	return n.takeIn(ctx, r, header, payload, owner, audience)
+}
+
+// openable is the header that came with an object, or another one where that is
+// for an identity that is forgotten.
+func (n *Node) openable(ctx context.Context, from string, id agreement.Hash, header []byte) ([]byte, error) {
+	if agreement.CodeOf(n.ring.Opens(header)) != agreement.CodeNotAuthorized {
+		return header, nil
+	}
+	header, err := n.host.FetchHeader(ctx, from, id)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the header of object %s for the current identity: %w", id, err)
+	}
+	return header, nil
 }
 
 func (n *Node) fetchLeaves(ctx context.Context, from string, r objectRef) (blob.Leaves, error) {

@@ -219,7 +219,11 @@ func (n *Node) contractOf(ctx context.Context, from string, hash agreement.Hash)
 	if blake3.Sum256(payload) != r.id {
 		return store.Contract{}, agreement.Errorf(agreement.CodeDamaged, "the module arrived with other bytes")
 	}
-	wasm, err := n.unseal(resp.Header, payload, r.content, r.size)
+	header, err := n.openable(ctx, from, r.id, resp.Header)
+	if err != nil {
+		return store.Contract{}, err
+	}
+	wasm, err := n.unseal(header, payload, r.content, r.size)
 	if err != nil {
 		return store.Contract{}, err
 	}
@@ -231,7 +235,7 @@ func (n *Node) contractOf(ctx context.Context, from string, hash agreement.Hash)
 		return store.Contract{}, agreement.Errorf(agreement.CodeBadModule, "the module makes contract %s", c.Hash)
 	}
 	r.mediaType = mediaWasm
-	err = n.takeIn(ctx, r, resp.Header, bytes.NewReader(payload), contractOwner(hash), []string{n.ring.Address(), from})
+	err = n.takeIn(ctx, r, header, bytes.NewReader(payload), contractOwner(hash), []string{n.ring.Address(), from})
 	return storedContract(c), err
 }
 

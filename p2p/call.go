@@ -187,6 +187,16 @@ func (h *Host) FetchLeaves(ctx context.Context, from string, id agreement.Hash) 
 	return h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ObjectId: id[:], Leaves: true})
 }
 
+// FetchHeader asks for an object's header, wrapped for the recipient that this
+// affiliate has announced last: the object was sealed to an earlier one.
+func (h *Host) FetchHeader(ctx context.Context, from string, id agreement.Hash) ([]byte, error) {
+	response, body, err := h.fetch(ctx, from, &affiliatev1.FetchObjectRequest{ObjectId: id[:], Header: true})
+	if err != nil {
+		return nil, err
+	}
+	return response.GetHeader(), body.Close() // nothing follows
+}
+
 // FetchContract asks an affiliate for the module of a contract that it has
 // vetted, like Fetch. What the response says of the object is the peer's claim,
 // its size too.

@@ -87,6 +87,9 @@ type Handler interface {
 	// SealingOf says which object is a sealing of a content that the asking
 	// one can read.
 	SealingOf(ctx context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error)
+	// HeaderFor gives the header of an object, wrapped for the recipient that
+	// the asking one, who can read it, has announced last.
+	HeaderFor(ctx context.Context, from string, id agreement.Hash) ([]byte, error)
 	// ListMail lists kept mail without its content, after a mailbox.
 	ListMail(ctx context.Context, after []byte) ([]*affiliatev1.Mail, error)
 	// ClaimMail gives a kept mail to whoever has its token.

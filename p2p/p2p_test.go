@@ -114,6 +114,15 @@ func (m *memory) OpenTerms(ctx context.Context, from string, id agreement.ID) (*
 	return m.OpenObject(ctx, from, name, 0)
 }
 
+// HeaderFor takes an object's name for its header.
+func (m *memory) HeaderFor(ctx context.Context, from string, id agreement.Hash) ([]byte, error) {
+	_, body, err := m.OpenObject(ctx, from, id, 0)
+	if err != nil {
+		return nil, err
+	}
+	return id[:], body.Close()
+}
+
 // SealingOf knows contents as objects of the same name.
 func (m *memory) SealingOf(ctx context.Context, from string, content agreement.Hash) (*affiliatev1.ObjectRef, error) {
 	response, body, err := m.OpenObject(ctx, from, content, 0)

@@ -268,8 +268,12 @@ func (l *live) openObject(ctx context.Context, c *call) (*affiliatev1.FetchObjec
 		return l.findContent(ctx, c.from, &request)
 	}
 	id, err := agreement.HashFromBytes(request.ObjectId)
-	if err != nil || request.Offset < 0 || request.Leaves && request.Offset != 0 {
+	if err != nil || request.Offset < 0 || request.Offset != 0 && (request.Leaves || request.Header) {
 		return nil, nil, agreement.Errorf(agreement.CodeBadMessage, "a request for a malformed object id or offset")
+	}
+	if request.Header {
+		header, err := l.handler.HeaderFor(ctx, c.from, id)
+		return &affiliatev1.FetchObjectResponse{Header: header}, http.NoBody, err
 	}
 	if request.Leaves {
 		return l.handler.OpenLeaves(ctx, c.from, id)

@@ -157,6 +157,24 @@ func TestFindContent(t *testing.T) {
 	)
 }
 
+// TestFetchHeader gets a header, and no payload.
+func TestFetchHeader(t *testing.T) {
+	a, b := pair(t)
+	b.mu.Lock()
+	b.objects[agreement.Hash{7}] = []byte("sealed")
+	b.mu.Unlock()
+	header, err := a.FetchHeader(testContext(t), b.address(), agreement.Hash{7})
+	if err != nil || agreement.Hash(header) != (agreement.Hash{7}) {
+		t.Errorf("%x, %v", header, err)
+	}
+	_, err = a.FetchHeader(testContext(t), b.address(), agreement.Hash{8})
+	wantCode(t, err, agreement.CodeNotFound)
+	refusesMalformed(t, a, b,
+		&affiliatev1.FetchObjectRequest{ObjectId: make([]byte, 31), Header: true},
+		&affiliatev1.FetchObjectRequest{ObjectId: make([]byte, 32), Header: true, Offset: 1},
+	)
+}
+
 // refusesMalformed has the second one refuse requests of the first.
 func refusesMalformed(t *testing.T, a, b *testNode, requests ...*affiliatev1.FetchObjectRequest) {
 	t.Helper()

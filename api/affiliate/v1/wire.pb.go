@@ -1785,6 +1785,7 @@ type FetchObjectRequest struct {
 	Leaves        bool                   `protobuf:"varint,4,opt,name=leaves,proto3" json:"leaves,omitempty"`                                // of an object: the leaves of its tree of hashes instead of its payload, without an offset
 	AgreementId   []byte                 `protobuf:"bytes,5,opt,name=agreement_id,json=agreementId,proto3" json:"agreement_id,omitempty"`    // instead of object_id, and without an offset: the terms of an agreement on chain, for one of its signers
 	ContentHash   []byte                 `protobuf:"bytes,6,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`    // instead of object_id, and without an offset: which sealing of a content the asking one can read; no payload follows
+	Header        bool                   `protobuf:"varint,7,opt,name=header,proto3" json:"header,omitempty"`                                // of an object: its header alone, wrapped for the recipient that the asking one has announced last; no payload follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1859,6 +1860,13 @@ func (x *FetchObjectRequest) GetContentHash() []byte {
 		return x.ContentHash
 	}
 	return nil
+}
+
+func (x *FetchObjectRequest) GetHeader() bool {
+	if x != nil {
+		return x.Header
+	}
+	return false
 }
 
 // FetchObjectResponse precedes the payload bytes.
@@ -2274,14 +2282,15 @@ const file_affiliate_v1_wire_proto_rawDesc = "" +
 	"\aReceipt\x12\x16\n" +
 	"\x06stored\x18\x01 \x01(\bR\x06stored\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xcc\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe4\x01\n" +
 	"\x12FetchObjectRequest\x12\x1b\n" +
 	"\tobject_id\x18\x01 \x01(\fR\bobjectId\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12#\n" +
 	"\rcontract_hash\x18\x03 \x01(\fR\fcontractHash\x12\x16\n" +
 	"\x06leaves\x18\x04 \x01(\bR\x06leaves\x12!\n" +
 	"\fagreement_id\x18\x05 \x01(\fR\vagreementId\x12!\n" +
-	"\fcontent_hash\x18\x06 \x01(\fR\vcontentHash\"\x9c\x01\n" +
+	"\fcontent_hash\x18\x06 \x01(\fR\vcontentHash\x12\x16\n" +
+	"\x06header\x18\a \x01(\bR\x06header\"\x9c\x01\n" +
 	"\x13FetchObjectResponse\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
