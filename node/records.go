@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -117,15 +118,17 @@ func (n *Node) forgetErased(ctx context.Context) error {
 	const batch = 100
 	began, found := time.Now(), 0
 	entries := make([]index.Entry, 0, batch)
+	var failed error
 	for e, err := range n.store.Erased() {
 		if err != nil {
 			return err
 		}
+		found++
 		r, err := n.store.Record(e.Scope, e.Name)
 		if err != nil {
-			return err
+			failed = cmp.Or(failed, err) // the others can go
+			continue
 		}
-		found++
 		if entries = append(entries, entryOf(r)); len(entries) < batch {
 			continue
 		}
@@ -137,10 +140,11 @@ func (n *Node) forgetErased(ctx context.Context) error {
 	if found == 0 {
 		return nil
 	}
-	if err := n.index.Put(ctx, entries); err != nil {
-		return err
+	err := n.index.Put(ctx, entries)
+	if err == nil {
+		err = n.index.Scrub(ctx)
 	}
-	if err := n.index.Scrub(ctx); err != nil {
+	if err = cmp.Or(err, failed); err != nil {
 		return err
 	}
 	n.log.Info("records are not found any more by the fields of contents that were purged", "records", found)

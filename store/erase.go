@@ -63,12 +63,9 @@ func (s *Store) Erased() iter.Seq2[Erased, error] {
 		for {
 			keys, err := s.keysAfter([]byte{prefixErased}, after, pageSize)
 			for _, k := range keys {
-				var e Erased
-				if e.Scope, e.Name, err = splitNamedKey(k); err == nil {
-					e.At, err = s.erasedAt(k)
-				}
+				e, err := s.erased(k)
 				if errors.Is(err, badger.ErrKeyNotFound) {
-					continue
+					continue // taken off meanwhile
 				}
 				if !yield(e, err) || err != nil {
 					return
@@ -86,12 +83,15 @@ func (s *Store) Erased() iter.Seq2[Erased, error] {
 	}
 }
 
-func (s *Store) erasedAt(k []byte) (at time.Time, err error) {
+func (s *Store) erased(k []byte) (e Erased, err error) {
+	if e.Scope, e.Name, err = splitNamedKey(k); err != nil {
+		return e, err
+	}
 	b, err := s.copyOf(k)
 	if err == nil {
-		at, err = decodeTime(b)
+		e.At, err = decodeTime(b)
 	}
-	return at, err
+	return e, err
 }
 
 // ForgetErased takes off the list what was erased before a time.
