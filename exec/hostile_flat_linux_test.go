@@ -178,13 +178,9 @@ func goMemory(t *testing.T, e *Engine, path string) {
 	if stopped, err := i.call(t.Context(), newCall(m.start, 1<<20, DefaultLogLimit), 1e9, exportDescribe); err != nil || stopped {
 		t.Fatal(err)
 	}
-	dirty, err := m.start.image.dirty(i.memory.space)
+	pages, err := m.start.image.eachWritten(i.memory.space, func(int) {})
 	if err != nil {
 		t.Fatal(err)
-	}
-	pages := 0
-	for _, d := range dirty {
-		pages += (d.to - d.from) / systemPage
 	}
 	fmt.Printf("flat: a contract of stock Go, idle: %.1f MB more resident (%s), %.1f MB of them first memory that its instances share; each instance that runs: %d kB of its own\n",
 		float64(after.resident-before.resident)/1024, after, float64(m.start.image.size)/(1<<20), pages*systemPage>>10)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -72,12 +73,9 @@ func (i *image) reset(space []byte) error {
 	if i.size == 0 {
 		return nil
 	}
-	dirty, err := i.dirty(space)
+	_, err := i.eachWritten(space, func(at int) { copy(space[at:at+systemPage], i.content[at:]) })
 	if err != nil {
 		return unix.Madvise(space[:i.size], unix.MADV_DONTNEED)
-	}
-	for _, d := range dirty {
-		copy(space[d.from:d.to], i.content[d.from:d.to])
 	}
 	return nil
 }
@@ -91,9 +89,6 @@ func clearPages(space []byte) error {
 	return unix.Madvise(space, unix.MADV_DONTNEED)
 }
 
-// span is a part of a memory, in bytes.
-type span struct{ from, to int }
-
 // What /proc/self/pagemap says of a page, as proc_pid_pagemap(5) has it.
 const (
 	pagePresent = 1 << 63
@@ -103,35 +98,39 @@ const (
 
 var errDirty = errors.New("too many pages were written")
 
-// dirty finds the pages of a memory that aren't the image's own, because they
-// were written at some time.
-func (i *image) dirty(space []byte) ([]span, error) {
+// pagesAsked is of how many pages eachWritten asks at a time.
+const pagesAsked = 1024
+
+// asked holds what was said of pages.
+var asked = sync.Pool{New: func() any { return new([8 * pagesAsked]byte) }}
+
+// eachWritten calls fn for each page of a memory that isn't the image's own,
+// because it was written at some time, and counts them.
+func (i *image) eachWritten(space []byte, fn func(at int)) (written int, err error) {
 	if i.pagemap == nil {
-		return nil, errors.ErrUnsupported
+		return 0, errors.ErrUnsupported
 	}
-	first := uintptr(unsafe.Pointer(unsafe.SliceData(space))) / systemPage //nolint:gosec // an address to ask about
-	entries := make([]byte, i.size/systemPage*8)
-	if _, err := i.pagemap.ReadAt(entries, int64(first)*8); err != nil { //nolint:gosec // an address
-		return nil, err
-	}
-	var spans []span
-	pages := 0
-	for n := 0; n < len(entries)/8; n++ {
-		e := binary.NativeEndian.Uint64(entries[n*8:])
-		if e&(pagePresent|pageSwapped) == 0 || e&pageOfFile != 0 {
-			continue
+	first := int64(uintptr(unsafe.Pointer(unsafe.SliceData(space))) / systemPage) //nolint:gosec // an address to ask about
+	buffer := asked.Get().(*[8 * pagesAsked]byte)                                 //nolint:forcetypeassert // it holds nothing else
+	defer asked.Put(buffer)
+	pages := int(i.size / systemPage) //nolint:gosec // at most a million
+	for n := 0; n < pages; n += pagesAsked {
+		entries := buffer[:8*min(pagesAsked, pages-n)]
+		if _, err := i.pagemap.ReadAt(entries, 8*(first+int64(n))); err != nil {
+			return written, err
 		}
-		if pages++; pages > maxDirty {
-			return nil, errDirty
-		}
-		at := n * systemPage
-		if last := len(spans) - 1; last >= 0 && spans[last].to == at {
-			spans[last].to += systemPage
-		} else {
-			spans = append(spans, span{at, at + systemPage})
+		for k := 0; k < len(entries)/8; k++ {
+			e := binary.NativeEndian.Uint64(entries[8*k:])
+			if e&(pagePresent|pageSwapped) == 0 || e&pageOfFile != 0 {
+				continue
+			}
+			if written++; written > maxDirty {
+				return written, errDirty
+			}
+			fn((n + k) * systemPage)
 		}
 	}
-	return spans, nil
+	return written, nil
 }
 
 func (i *image) close() {
