@@ -190,9 +190,9 @@ func (n *Node) grant(ctx context.Context, content agreement.Hash, address string
 	if address == n.ring.Address() || slices.ContainsFunc(objects, may) {
 		return nil
 	}
-	rec, ok := n.host.Affiliate(address)
-	if !ok { // it was known a moment ago
-		return agreement.Errorf(agreement.CodeUnknownParty, "nothing is known here of %s", address)
+	recipient, err := n.recipientOf(address)
+	if err != nil {
+		return err
 	}
 	for _, o := range objects {
 		err = n.store.SetHeader(ctx, o.ID, func(o *store.Object) (err error) {
@@ -200,7 +200,7 @@ func (n *Node) grant(ctx context.Context, content agreement.Hash, address string
 				return nil
 			}
 			o.Audience = append(o.Audience, address)
-			o.Header, err = n.ring.Grant(o.Header, rec.Recipient)
+			o.Header, err = n.ring.Grant(o.Header, recipient)
 			return err
 		})
 		if err == nil {
@@ -209,6 +209,15 @@ func (n *Node) grant(ctx context.Context, content agreement.Hash, address string
 		}
 	}
 	return err
+}
+
+// recipientOf is the recipient that an affiliate has announced last.
+func (n *Node) recipientOf(address string) (string, error) {
+	rec, ok := n.host.Affiliate(address)
+	if !ok {
+		return "", agreement.Errorf(agreement.CodeUnknownParty, "nothing is known here of %s", address)
+	}
+	return rec.Recipient, nil
 }
 
 // revoke takes a granted reader back: what it could open is sealed anew for
@@ -275,12 +284,8 @@ func (n *Node) sealWithout(ctx context.Context, o store.Object, address string) 
 	if err != nil {
 		return err
 	}
-	stone, err := n.tombstone(o, why, time.Now())
-	if err != nil {
-		return err
-	}
 	n.log.Info("a content is sealed anew, for fewer readers", "content", o.ContentHash, "object", id, "instead_of", o.ID, "without", address)
-	return n.store.Replace(ctx, o.ID, id, stone)
+	return n.replace(ctx, o, id, why)
 }
 
 // replacement is an object of the same content for all readers but one.
@@ -308,15 +313,6 @@ func (n *Node) replacement(ctx context.Context, o store.Object, without string, 
 		return agreement.Hash{}, err
 	}
 	return agreement.Hash(ref.ObjectId), nil
-}
-
-// purge removes an object at once, and leaves a signed tombstone.
-func (n *Node) purge(ctx context.Context, o store.Object, why string) error {
-	stone, err := n.tombstone(o, why, time.Now())
-	if err != nil {
-		return err
-	}
-	return n.store.Purge(ctx, o.ID, stone)
 }
 
 // forget ends what this affiliate's people keep a content for: that it was

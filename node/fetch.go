@@ -71,8 +71,7 @@ func (n *Node) awaitRecords(t *terms, audience []string) error {
 // it goes with the agreement: anybody can propose any. A contract has one
 // module: where the contract is known, no other is taken.
 func (n *Node) fetchModule(ctx context.Context, from []string, t *terms, audience []string) error {
-	_, err := n.knownContract(t)
-	if err != nil {
+	if _, err := n.knownContract(t); err != nil {
 		return err
 	}
 	return n.keepModule(ctx, from, t, audience, t.id.String())
@@ -90,6 +89,8 @@ func (n *Node) knownContract(t *terms) (bool, error) {
 	return err == nil, err
 }
 
+// keepModule keeps the module of terms for an owner, and gets it first where it
+// isn't here.
 func (n *Node) keepModule(ctx context.Context, from []string, t *terms, audience []string, owner string) error {
 	have, err := n.holdHeld(ctx, agreement.Hash(t.Module.ContentHash), n.ring.Address(), owner)
 	if err == nil && !have {

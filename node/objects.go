@@ -363,11 +363,11 @@ func (n *Node) HeaderFor(_ context.Context, from string, id agreement.Hash) ([]b
 	if err != nil {
 		return nil, err
 	}
-	rec, ok := n.host.Affiliate(from)
-	if !ok {
-		return nil, agreement.Errorf(agreement.CodeUnknownParty, "nothing is known here of %s", from)
+	recipient, err := n.recipientOf(from)
+	if err != nil {
+		return nil, err
 	}
-	return n.ring.Grant(o.Header, rec.Recipient)
+	return n.ring.Grant(o.Header, recipient)
 }
 
 // SealingOf names a sealing of a content to a peer of its audience. To

@@ -43,11 +43,26 @@ func (n *Node) replaceBy(ctx context.Context, o store.Object, id agreement.Hash)
 		return nil // somebody has put it again: there are two now
 	}
 	n.log.Info("a damaged object is replaced by another one of its content", "content", o.ContentHash, "object", id, "instead_of", o.ID)
-	stone, err := n.tombstone(o, "damaged, and replaced by another sealing of its content", time.Now())
+	return n.replace(ctx, o, id, "damaged, and replaced by another sealing of its content")
+}
+
+// replace purges an object in favour of another sealing of its content, and
+// leaves a signed tombstone.
+func (n *Node) replace(ctx context.Context, o store.Object, by agreement.Hash, why string) error {
+	stone, err := n.tombstone(o, why, time.Now())
 	if err != nil {
 		return err
 	}
-	return n.store.Replace(ctx, o.ID, id, stone)
+	return n.store.Replace(ctx, o.ID, by, stone)
+}
+
+// purge removes an object at once, and leaves a signed tombstone.
+func (n *Node) purge(ctx context.Context, o store.Object, why string) error {
+	stone, err := n.tombstone(o, why, time.Now())
+	if err != nil {
+		return err
+	}
+	return n.store.Purge(ctx, o.ID, stone)
 }
 
 // refRepair keeps what was fetched for a repair until it is sealed anew.

@@ -27,7 +27,7 @@ func BenchmarkSend4KiB(b *testing.B) {
 func BenchmarkFetch10MiB(b *testing.B) {
 	from, to := pair(b)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 10<<20/16)
-	to.objects[agreement.Hash{1}] = content
+	to.keepObject(agreement.Hash{1}, content)
 	b.SetBytes(int64(len(content)))
 	ctx := b.Context()
 	for b.Loop() {

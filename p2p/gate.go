@@ -81,22 +81,26 @@ func (g *gossipHost) meet(id peer.ID) error {
 // begin with what they subscribe to. It spares them all while one is younger
 // than age.
 func (g *gossipHost) renew(id peer.ID, age time.Duration) bool {
-	var streams []network.Stream
-	for _, conn := range g.Network().ConnsToPeer(id) {
-		for _, s := range conn.GetStreams() {
-			if !slices.Contains(pubsub.GossipSubDefaultProtocols, s.Protocol()) {
-				continue
-			}
-			if time.Since(s.Stat().Opened) < age {
-				return false
-			}
-			streams = append(streams, s)
-		}
+	streams := g.streams(id)
+	if slices.ContainsFunc(streams, func(s network.Stream) bool { return time.Since(s.Stat().Opened) < age }) {
+		return false
 	}
 	for _, s := range streams {
 		_ = s.Reset()
 	}
 	return len(streams) > 0
+}
+
+// streams are those on which gossip goes on with a peer, either way.
+func (g *gossipHost) streams(id peer.ID) (all []network.Stream) {
+	for _, conn := range g.Network().ConnsToPeer(id) {
+		for _, s := range conn.GetStreams() {
+			if slices.Contains(pubsub.GossipSubDefaultProtocols, s.Protocol()) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }
 
 // NewStream waits for the peer's admission.

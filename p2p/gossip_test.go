@@ -264,15 +264,7 @@ func TestGossipRate(t *testing.T) {
 // gossipStreams are the streams on which a node gossips with another, in one
 // direction.
 func (n *testNode) gossipStreams(other *testNode, dir network.Direction) []network.Stream {
-	var found []network.Stream
-	for _, conn := range n.live.Load().net.Network().ConnsToPeer(other.id) {
-		for _, s := range conn.GetStreams() {
-			if slices.Contains(pubsub.GossipSubDefaultProtocols, s.Protocol()) && s.Stat().Direction == dir {
-				found = append(found, s)
-			}
-		}
-	}
-	return found
+	return slices.DeleteFunc(n.live.Load().gossip.host.streams(other.id), func(s network.Stream) bool { return s.Stat().Direction != dir })
 }
 
 // When its stream to a peer ends libp2p forgets what the peer subscribes to,

@@ -114,6 +114,13 @@ func (m *memory) OpenTerms(ctx context.Context, from string, id agreement.ID) (*
 	return m.OpenObject(ctx, from, name, 0)
 }
 
+// keepObject has the node give an object to all who ask for it.
+func (m *memory) keepObject(id agreement.Hash, payload []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.objects[id] = payload
+}
+
 // HeaderFor takes an object's name for its header.
 func (m *memory) HeaderFor(ctx context.Context, from string, id agreement.Hash) ([]byte, error) {
 	_, body, err := m.OpenObject(ctx, from, id, 0)

@@ -96,9 +96,7 @@ func TestVettingIsForMembers(t *testing.T) {
 func TestFetchContract(t *testing.T) {
 	a, b := pair(t)
 	want := bytes.Repeat([]byte("module"), 50_000)
-	b.mu.Lock()
-	b.objects[agreement.Hash{7}] = want
-	b.mu.Unlock()
+	b.keepObject(agreement.Hash{7}, want)
 	_, body, err := a.FetchContract(testContext(t), b.address(), agreement.Hash{7})
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +118,7 @@ func TestFetchContract(t *testing.T) {
 func TestFetchTerms(t *testing.T) {
 	a, b := pair(t)
 	want := bytes.Repeat([]byte("terms"), 1000)
-	b.mu.Lock()
-	b.objects[agreement.Hash{7}] = want
-	b.mu.Unlock()
+	b.keepObject(agreement.Hash{7}, want)
 	got, err := a.FetchTerms(testContext(t), b.address(), agreement.ID{7}, 5000)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, %v", len(got), err)
@@ -141,9 +137,7 @@ func TestFetchTerms(t *testing.T) {
 // TestFindContent gets the name of a sealing, and no payload.
 func TestFindContent(t *testing.T) {
 	a, b := pair(t)
-	b.mu.Lock()
-	b.objects[agreement.Hash{7}] = []byte("sealed")
-	b.mu.Unlock()
+	b.keepObject(agreement.Hash{7}, []byte("sealed"))
 	ref, err := a.FindContent(testContext(t), b.address(), agreement.Hash{7})
 	if err != nil || ref.GetSealedSize() != 6 {
 		t.Errorf("%v, %v", ref, err)
@@ -160,9 +154,7 @@ func TestFindContent(t *testing.T) {
 // TestFetchHeader gets a header, and no payload.
 func TestFetchHeader(t *testing.T) {
 	a, b := pair(t)
-	b.mu.Lock()
-	b.objects[agreement.Hash{7}] = []byte("sealed")
-	b.mu.Unlock()
+	b.keepObject(agreement.Hash{7}, []byte("sealed"))
 	header, err := a.FetchHeader(testContext(t), b.address(), agreement.Hash{7})
 	if err != nil || agreement.Hash(header) != (agreement.Hash{7}) {
 		t.Errorf("%x, %v", header, err)

@@ -141,8 +141,8 @@ func TestFetch(t *testing.T) {
 	ctx := testContext(t)
 	content := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // 3.2 MB
 	id, short := agreement.Hash{1}, agreement.Hash{2}
-	b.objects[id] = content
-	b.objects[short] = nil
+	b.keepObject(id, content)
+	b.keepObject(short, nil)
 	for _, offset := range []int64{0, 1, 100_000, int64(len(content)) - 1, int64(len(content))} {
 		response, r, err := a.Fetch(ctx, b.address(), id, offset)
 		if err != nil {

@@ -109,12 +109,11 @@ func (w *writer) expire(id agreement.Hash, due map[string]uint64, now time.Time)
 	var ended []string
 	for name, at := range due {
 		k := expiryKey(time.Unix(int64(at), 0), id, name) //nolint:gosec // was made of one
-		var until time.Time
-		err := w.get(referenceKey(id, name), func(b []byte) (err error) { until, err = decodeTime(b); return err })
-		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) && !errors.Is(err, errDecode) {
-			return storeError("reading a reference", err)
+		until, _, err := untilIn(w.txn, id, name)
+		if err != nil {
+			return err
 		}
-		if err == nil && !until.IsZero() && seconds(until) == at {
+		if !until.IsZero() && seconds(until) == at {
 			ended = append(ended, name) // and its key with it
 			continue
 		}

@@ -317,8 +317,9 @@ func (s *Store) flush(ctx context.Context) error {
 	return s.awaitRemoval(ctx, slices.DeleteFunc(before.logs, func(name string) bool { return filepath.Ext(name) != memoryExt }))
 }
 
-// deletedBefore finds payloads and index fields that are left in a version that was deleted up
-// to then, the first of them. One is where a reader may still need it, or did.
+// deletedBefore finds payloads and index fields that are left in a version that
+// was deleted up to then, the first of them. One is where a reader may still
+// need it, or did.
 func (s *Store) deletedBefore(ctx context.Context, upto uint64) (left [][]byte, err error) {
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues, o.AllVersions = false, true

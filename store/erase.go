@@ -34,8 +34,13 @@ func (w *writer) eraseIndexed(id agreement.Hash, o Object, now time.Time) (erase
 		return 0, nil
 	}
 	err = scan(w.txn, indexedOf(o.ContentHash), nil, func(k []byte, _ row) (bool, error) {
+		_, scope, name, err := splitIndexedKey(k)
+		if err != nil {
+			return false, err
+		}
+		w.erase(bytes.Clone(k), scope, name, now)
 		erased++
-		return erased < releasePage, w.erase(bytes.Clone(k), now)
+		return erased < releasePage, nil
 	})
 	if err != nil {
 		return 0, readError(err, "the index fields of content %s", o.ContentHash)
@@ -43,15 +48,10 @@ func (w *writer) eraseIndexed(id agreement.Hash, o Object, now time.Time) (erase
 	return erased, nil
 }
 
-// erase stages the end of one record's index fields.
-func (w *writer) erase(k []byte, now time.Time) error {
-	_, scope, name, err := splitIndexedKey(k)
-	if err != nil {
-		return err
-	}
+// erase stages the end of one record's index fields, which are under the key.
+func (w *writer) erase(key []byte, scope agreement.UUID, name string, now time.Time) {
 	w.set(erasedKey(scope, name), encodeTime(now))
-	w.del(k)
-	return nil
+	w.del(key)
 }
 
 // Erased goes through the records that have lost their Index and that

@@ -193,15 +193,18 @@ func (c *comparison) listed(key []byte) error {
 // indexed: what records say of a content goes with its last sealing. An object
 // whose description is damaged doesn't tell of which content it was.
 func (c *comparison) indexed(key []byte) error {
-	content, _, _, err := splitIndexedKey(key)
+	content, scope, name, err := splitIndexedKey(key)
 	if err != nil {
 		return err
 	}
-	return c.fix(func(txn *badger.Txn) (gone bool, err error) {
-		gone, err = hasIn(txn, key)
-		err = errors.Join(err, scan(txn, contentOf(content), nil, func([]byte, row) (bool, error) { gone = false; return false, nil }))
-		return gone, err
-	}, func(w *writer) { _ = w.erase(key, time.Now()) }) // the key was read
+	return c.fix(func(txn *badger.Txn) (bool, error) {
+		if there, err := hasIn(txn, key); err != nil || !there {
+			return false, err
+		}
+		sealed := false
+		err := scan(txn, contentOf(content), nil, func([]byte, row) (bool, error) { sealed = true; return false, nil })
+		return !sealed, err
+	}, func(w *writer) { w.erase(key, scope, name, time.Now()) })
 }
 
 // reference: what is referred to is there, and each reference is found by its
@@ -266,11 +269,7 @@ func (c *comparison) expiry(key []byte) error {
 		return err
 	}
 	return c.remove(key, func(txn *badger.Txn) (bool, error) {
-		var until time.Time
-		err := getValue(txn, referenceKey(id, name), func(b []byte) (err error) { until, err = decodeTime(b); return err })
-		if errors.Is(err, badger.ErrKeyNotFound) || errors.Is(err, errDecode) {
-			return true, nil
-		}
+		until, _, err := untilIn(txn, id, name)
 		return until.IsZero() || seconds(until) != at, err
 	})
 }

@@ -50,12 +50,11 @@ func (w *writer) takeOver(id, by agreement.Hash) error {
 		return err
 	}
 	for _, r := range refs {
-		var until time.Time
-		err := w.get(referenceKey(by, r.Name), func(b []byte) (err error) { until, err = decodeTime(b); return err })
-		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) && !errors.Is(err, errDecode) {
-			return storeError("reading a reference", err)
+		until, there, err := untilIn(w.txn, by, r.Name)
+		if err != nil {
+			return err
 		}
-		if err == nil && (until.IsZero() || !r.Until.IsZero() && until.After(r.Until)) {
+		if there && (until.IsZero() || !r.Until.IsZero() && until.After(r.Until)) {
 			continue
 		}
 		if err := w.hold(by, r); err != nil {
@@ -84,6 +83,11 @@ func (w *writer) unheldSince(id agreement.Hash, before time.Time) (bool, error) 
 	return len(refs) == 0, err
 }
 
+// purgeEntries is how much one transaction of a purge writes: the object's own
+// entries, three for each reference and six where it is taken over, two for each
+// record that tells of the content.
+const purgeEntries = 10 + 11*releasePage
+
 // purge removes an object if it may go when its turn has come.
 func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, may func(*writer) (bool, error)) error {
 	err := checkSize("the tombstone", len(tombstone), MaxTombstone)
@@ -96,7 +100,7 @@ func (s *Store) purge(ctx context.Context, id agreement.Hash, tombstone []byte, 
 	defer s.puts.leave(id)
 	left, marked := true, false
 	for left && err == nil {
-		err = s.updateFreeing(ctx, 10+11*releasePage, func(w *writer) error {
+		err = s.updateFreeing(ctx, purgeEntries, func(w *writer) error {
 			ok, err := may(w)
 			if left = ok; err != nil || !ok {
 				return err

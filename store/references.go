@@ -65,20 +65,26 @@ func (w *writer) hold(id agreement.Hash, r Reference) error {
 // reports whether there is such a reference. One that can't be read loses its
 // time: it keeps its object.
 func (w *writer) unexpire(id agreement.Hash, name string) (there bool, err error) {
-	var old time.Time
-	err = w.get(referenceKey(id, name), func(b []byte) (err error) { old, err = decodeTime(b); return err })
-	switch {
-	case errors.Is(err, badger.ErrKeyNotFound):
-		return false, nil
-	case errors.Is(err, errDecode):
-		return true, nil
-	case err != nil:
-		return false, storeError("reading a reference", err)
-	}
+	old, there, err := untilIn(w.txn, id, name)
 	if !old.IsZero() {
 		w.del(expiryKey(old, id, name))
 	}
-	return true, nil
+	return there, err
+}
+
+// untilIn reads how long a reference lasts, if there is such a one: zero where
+// it has no time, or one that can't be read.
+func untilIn(txn *badger.Txn, id agreement.Hash, name string) (until time.Time, there bool, err error) {
+	err = getValue(txn, referenceKey(id, name), func(b []byte) (err error) { until, err = decodeTime(b); return err })
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return time.Time{}, false, nil
+	case errors.Is(err, errDecode):
+		return time.Time{}, true, nil
+	case err != nil:
+		return time.Time{}, false, storeError("reading a reference", err)
+	}
+	return until, true, nil
 }
 
 // release stages the end of references to one object, which is unheld from
